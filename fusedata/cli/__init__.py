@@ -1,0 +1,59 @@
+"""The command line: the only part of fusedata that prints or exits."""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from fusedata import __version__
+from fusedata.errors import FusedataError
+
+_COMMANDS = {
+    "build": "Build the SFT and DPO datasets of a recipe.",
+    "inspect": "Look into a run: counts, distributions, sample rows, SQL.",
+    "recipes": "List the recipes and profiles that ship, or copy one to edit.",
+    "status": "Say what a run has done, what failed and why, and what is left.",
+    "verify": "Judge answers or programs, one JSON line each.",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when they run: `fusedata --help` loads none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"fusedata.cli.{cmd_name}_command"), f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fusedata")
+def cli() -> None:
+    """Build SFT and DPO datasets from several LLMs by implicit model fusion (FuseChat-3.0)."""
+
+
+def main() -> None:
+    """Run the command line. Exits with 0, with 2 and one clear message on bad input, with 130 on Ctrl-C."""
+    try:
+        cli.main(prog_name="fusedata", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except FusedataError as error:
+        click.echo(f"fusedata: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nfusedata: stopped; what is finished is kept: the same command goes on from there.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

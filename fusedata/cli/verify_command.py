@@ -1,0 +1,97 @@
+"""`fusedata verify`."""
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+if TYPE_CHECKING:
+    from fusedata.verify.math_answer import MathVerdict
+
+_UNUSABLE = 'could not be judged: the row needs the texts "gold" and "response"'
+
+
+@click.group("verify")
+def verify_command() -> None:
+    """Judge rows of a JSON-lines file, one JSON line each, in order."""
+
+
+@verify_command.command("math")
+@click.argument("file")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes for symbolic mathematics (default: one a core).")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.05), default=2.0, show_default=True, help="Seconds a pair may take."
+)
+def math_command(file: str, workers: int | None, timeout: float) -> None:
+    """Judge rows {"gold", "response"} of FILE (`-`: standard input); other keys are ignored.
+
+    Prints for each row {"passed": true|false|null, "extracted", "method", "detail"}; null: could not be judged.
+    """
+    from fusedata.errors import ConfigError
+    from fusedata.verify.math_answer import MathVerifier
+
+    broken: list[str] = []
+    unusable: deque[str] = deque()
+    with MathVerifier(workers=workers, timeout=timeout) as verifier, _opened(file) as lines:
+        for verdict in verifier.verify_many(_pairs(_rows(file, lines, broken), unusable)):
+            why = unusable.popleft()
+            _print(verdict._replace(detail=why) if why else verdict)
+    sys.stdout.buffer.flush()
+    if broken:
+        raise ConfigError(broken[0])
+
+
+def _print(verdict: "MathVerdict") -> None:
+    line = json.dumps(verdict._asdict(), ensure_ascii=False).encode("utf-8", "replace")
+    sys.stdout.buffer.write(line + b"\n")
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """Open FILE, or standard input for `-`. Raises ConfigError."""
+    from fusedata.errors import ConfigError
+
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as lines:
+            yield lines
+    except OSError as error:
+        remedy = "name a JSON-lines file, or - for standard input"
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); {remedy}.") from error
+
+
+def _rows(file: str, lines: Iterable[bytes], broken: list[str]) -> Iterator[object]:
+    """Parse line by line; at one that is no JSON, stop and leave a sentence in `broken`."""
+    for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError) as error:
+            name = "standard input" if file == "-" else file
+            broken.append(f"{name}, line {number}: is no JSON ({error}); the lines before it were judged.")
+            return
+
+
+def _pairs(rows: Iterable[object], unusable: "deque[str]") -> Iterator[tuple[str, str]]:
+    """Give gold and response of each row, and to `unusable` why it cannot be judged, or an empty string."""
+    for row in rows:
+        gold, response = (_text(row, "gold"), _text(row, "response")) if isinstance(row, dict) else (None, None)
+        usable = gold is not None and response is not None
+        unusable.append("" if usable else _UNUSABLE)
+        yield (gold or "", response or "") if usable else ("", "")
+
+
+def _text(row: dict[str, object], key: str) -> str | None:
+    """Give a value as text: numbers are taken as they print."""
+    value = row.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None

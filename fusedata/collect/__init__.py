@@ -1,0 +1,1 @@
+"""Corpora into PROMPTS, and the responses that corpora carry."""

@@ -1,0 +1,131 @@
+"""Columns out of Parquet files, in flat memory: batch by batch through pyarrow, or lazily through polars."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fusedata.collect.column_types import MixedTypesError, Types, common, plain, same_fields, words
+from fusedata.collect.locate import CorpusFile, Located
+from fusedata.errors import CorpusError
+
+_MAGIC = b"PAR1"
+_BATCH_BYTES = 64 << 20
+
+
+def survey(file: CorpusFile, columns: Sequence[str], types: Types) -> tuple[int, Types]:
+    """The file's rows by its footer, and the types known so far made wide enough for its schema.
+
+    Raises CorpusError for a file that is no whole Parquet file or has no rows, and for a column that is
+    missing, there twice, or of a type that does not go with the files before.
+    """
+    with _opened(file) as parquet:
+        schema, count = parquet.schema_arrow, parquet.metadata.num_rows
+        there = {column: _type(file, schema, column) for column in columns}
+    if count == 0:
+        raise file.error("it has no rows", do="Fetch it again, or leave it out of the corpus's files.")
+    types = dict(types)
+    for column, found in there.items():
+        known = types.get(column, pl.Null())
+        try:
+            types[column] = common(known, found)
+            fits = same_fields(known, found)
+        except MixedTypesError:
+            fits = False
+        if not fits:
+            mixed = f"column {column!r} holds {words(found)} where the files before hold {words(known)}"
+            raise file.error(mixed, do="A column must have one type in the whole corpus.")
+    return count, types
+
+
+def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
+    """The columns of the file, in the types that `survey` settled for the whole corpus.
+
+    Raises CorpusError for damaged pages and for text that is not UTF-8.
+    """
+    with _opened(file) as parquet:
+        selected = _selected(parquet.schema_arrow, types)
+        rows = min(batch_rows, _rows_that_fit(parquet.metadata, types))
+        for batch in parquet.iter_batches(rows, columns=list(types)):
+            batch.validate(full=True)  # polars trusts Arrow text to be UTF-8 and breaks where it is not
+            yield pl.DataFrame(batch).select(selected) if types else pl.DataFrame(height=batch.num_rows)
+
+
+def lazy(file: CorpusFile, types: Types, first: int) -> pl.LazyFrame:
+    """The columns of the file and `row`, which counts from `first`."""
+    with _opened(file) as parquet:
+        selected = _selected(parquet.schema_arrow, types)
+    rows = pl.scan_parquet(file.path, glob=False, row_index_name="\0row", row_index_offset=first)
+    return rows.select(*selected, pl.col("\0row").alias("row"))
+
+
+@contextmanager
+def explained(located: Located) -> Iterator[None]:
+    """Turn what polars raises while a frame of `read.scan_lazy` is collected into a CorpusError."""
+    try:
+        yield
+    except (pl.exceptions.ComputeError, OSError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise CorpusError(f"Corpus {located.id}: one of its files is damaged ({found}). Fetch it again.") from None
+
+
+@contextmanager
+def _opened(file: CorpusFile) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(file.path, arrow_extensions_enabled=False, page_checksum_verification=True) as parquet:
+            yield parquet
+    except pl.exceptions.PolarsError as error:
+        raise file.error(f"polars cannot hold its columns ({' '.join(str(error).split())[:200]})") from None
+    except (pa.ArrowException, OSError) as error:
+        raise file.error(_damage(file, str(error)), do=f"Delete {file.path} and fetch it again.") from None
+
+
+def _damage(file: CorpusFile, reported: str) -> str:
+    with file.path.open("rb") as stream:
+        head = stream.read(len(_MAGIC))
+    if head != _MAGIC:
+        return "it is not a Parquet file"
+    if "UTF8" in reported:
+        return "it holds text that is not UTF-8"
+    if "magic bytes" in reported or "footer" in reported:
+        return "it is cut off: a Parquet file's end is missing"
+    return f"it is damaged ({' '.join(reported.split())[:200]})"
+
+
+def _type(file: CorpusFile, schema: pa.Schema, column: str) -> pl.DataType:
+    """The polars type of a column, or of a field at a dotted path into structs."""
+    place, keys = (schema, [column]) if column in schema.names else (schema, column.split("."))
+    field = None
+    for key in keys:
+        indices = place.get_all_field_indices(key) if isinstance(place, pa.Schema | pa.StructType) else []
+        if len(indices) != 1:
+            there = f"Its columns are {', '.join(schema.names)}."
+            raise file.error(f"there is {'more than one' if indices else 'no'} column {column!r}", do=there)
+        field = place.field(indices[0])
+        place = field.type
+    return plain(pl.DataFrame(pa.schema([field]).empty_table()).to_series().dtype)
+
+
+def _selected(schema: pa.Schema, types: Types) -> list[pl.Expr]:
+    """Each column, or field at a dotted path, in its type and under the name it was asked for by."""
+    found = []
+    for column, dtype in types.items():
+        top, *keys = [column] if column in schema.names else column.split(".")
+        value = pl.col(top)
+        for key in keys:
+            value = value.struct.field(key)
+        found.append(value.cast(dtype).alias(column))
+    return found
+
+
+def _rows_that_fit(metadata: pq.FileMetaData, types: Types) -> int:
+    """How many rows of these columns take about 64 MB in memory, by the sizes in the footer."""
+    tops = {column.split(".")[0] for column in types}
+    size = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        chunks = map(group.column, range(group.num_columns))
+        size += sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in tops)
+    rows: int = metadata.num_rows
+    return max(1, _BATCH_BYTES * rows // max(size, 1))

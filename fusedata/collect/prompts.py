@@ -1,0 +1,196 @@
+"""Corpora into PROMPTS: unique problems, stable ids, cut to size by hash; every prompt left out has its reason."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import polars as pl
+
+from fusedata.collect.locate import Located
+from fusedata.collect.read import scan, scan_lazy
+from fusedata.errors import CorpusError
+from fusedata.recipe import Corpus, Recipe
+from fusedata.schema import DROPPED, PROMPTS, Message, prompt_id, rank
+from fusedata.store import first_line
+
+GoldCheck = Callable[[Sequence[str]], Iterator[str | None]]
+"""Takes gold answers, gives for each why it cannot serve as one, or None."""
+
+_GOLD_BATCH = 1_000
+
+
+@dataclass
+class Collected:
+    """What came of the corpora.
+
+    `prompts`: PROMPTS. `dropped`: DROPPED, one row a prompt. `funnel`: for each corpus its counts in order, the rows
+    read first: (corpus, what, count).
+    """
+
+    prompts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PROMPTS))
+    dropped: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DROPPED))
+    funnel: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def drop(self, rows: pl.DataFrame, corpus: str, reason: str, detail: pl.Expr | None = None) -> None:
+        """Record `rows` (corpus_row, prompt_id, …) as dropped for `reason`."""
+        if rows.height:
+            named = {"stage": "collect", "corpus": corpus, "reason": reason}
+            columns = {key: pl.lit(value) for key, value in named.items()}
+            dropped = (
+                rows.with_columns(**columns, detail=pl.lit(None) if detail is None else detail)
+                .select(DROPPED.names())
+                .cast(DROPPED)
+            )
+            self.dropped = pl.concat([self.dropped, dropped])
+            self.funnel.append((corpus, reason, rows.height))
+
+
+def collect(corpora: Sequence[tuple[Corpus, Located]], recipe: Recipe, gold: GoldCheck | None) -> Collected:
+    """Read the prompts of all corpora, in the recipe's order. Raises CorpusError."""
+    collected = Collected()
+    for corpus, located in corpora:
+        rows = _unique_rows(corpus, located, collected)
+        rows = _known_dropped(rows, corpus.id, collected)
+        rows = _taken(rows, corpus, recipe, gold, collected)
+        collected.prompts = pl.concat([collected.prompts, _as_prompts(rows, corpus)])
+    _limit(collected, recipe)
+    return collected
+
+
+def messages(text: str) -> list[Message]:
+    """Give the turns of a single-turn prompt."""
+    return [{"role": "user", "content": text}]
+
+
+def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.DataFrame:
+    """Give one row a distinct problem: corpus_row (its first), text, answer (null: they conflict), prompt_id."""
+    columns = list(dict.fromkeys([corpus.prompt, *([corpus.answer] if corpus.answer else []), *corpus.where]))
+    rows = scan_lazy(located, columns)
+    if rows is None:
+        rows = pl.concat(list(scan(located, columns))).lazy()
+    problems = _grouped(_filtered(rows, corpus), corpus)
+    counts, found = _collect_all(corpus, [_counts(rows, corpus), problems])
+    collected.funnel += [(corpus.id, what, count) for what, count in counts.row(0, named=True).items() if count]
+    found = found.sort("corpus_row")
+    ids = [prompt_id(messages(text)) for text in found["text"]]
+    return found.with_columns(prompt_id=pl.Series(ids, dtype=pl.String))
+
+
+def _collect_all(corpus: Corpus, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
+    try:
+        return pl.collect_all(frames, engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise CorpusError(f"Corpus {corpus.id}: cannot be read ({first_line(error)}).") from error
+
+
+def _text(corpus: Corpus) -> pl.Expr:
+    return pl.col(corpus.prompt).str.strip_chars()
+
+
+def _filters(corpus: Corpus) -> dict[str, pl.Expr]:
+    """Conditions to stay, each under the reason that a row bears which does not meet it."""
+    conditions = {"empty prompt": (_text(corpus).str.len_chars() > 0).fill_null(value=False)}
+    for column, values in corpus.where.items():
+        conditions[f"where {column}"] = pl.col(column).cast(pl.String).is_in(list(values)).fill_null(value=False)
+    return conditions
+
+
+def _filtered(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+    return rows.filter(*_filters(corpus).values())
+
+
+def _counts(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+    """Count the rows read, and those dropped under each reason: the first that they meet."""
+    counts, before = {"rows read": pl.len()}, pl.lit(value=True)
+    for reason, condition in _filters(corpus).items():
+        counts[f"{reason} (rows)"] = (before & ~condition).sum()
+        before &= condition
+    return rows.select(**counts)
+
+
+def _grouped(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+    answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else pl.lit(None, pl.String)
+    rows = rows.select("row", text=_text(corpus), gold=answer)
+    return rows.group_by("text").agg(
+        pl.col("row").min().alias("corpus_row"),
+        pl.len().alias("rows"),
+        pl.col("gold").min().alias("answer"),
+        pl.col("gold").max().alias("other_answer"),
+    )
+
+
+def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:
+    """Merge problems that say the same, and drop those that an earlier corpus holds."""
+    merged = int(rows["rows"].sum()) - rows["prompt_id"].n_unique()
+    if merged:
+        collected.funnel.append((corpus, "merged into a row with the same problem (rows)", merged))
+    ends = {"answer": pl.col("answer").min(), "other_answer": pl.col("other_answer").max()}
+    rows = rows.group_by("prompt_id", maintain_order=True).agg(pl.col("corpus_row", "text").first(), **ends)
+    known = pl.col("prompt_id").is_in(collected.prompts["prompt_id"].implode())
+    collected.drop(rows.filter(known), corpus, "in an earlier corpus")
+    return rows.filter(~known)
+
+
+def _taken(
+    rows: pl.DataFrame, corpus: Corpus, recipe: Recipe, gold: GoldCheck | None, collected: Collected
+) -> pl.DataFrame:
+    """Keep the first `take` problems by hash whose gold answer can serve."""
+    rows = rows.sort(by=pl.Series(rank("take", recipe.seed, rows["prompt_id"]), dtype=pl.UInt64))
+    if corpus.answer and gold:
+        rows = _unanswerable_dropped(rows, corpus.id, collected)
+        wanted = min(corpus.take or rows.height, recipe.limit or rows.height)
+        rows = _verifiable(rows, corpus.id, wanted, gold, collected)
+    if corpus.take and rows.height > corpus.take:
+        collected.drop(rows[corpus.take :], corpus.id, "not taken")
+        rows = rows[: corpus.take]
+    return rows
+
+
+def _unanswerable_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:
+    missing = pl.col("answer").is_null() | (pl.col("answer") == "")
+    conflict = pl.col("answer") != pl.col("other_answer")
+    collected.drop(rows.filter(missing), corpus, "no gold answer")
+    both = pl.concat_str([pl.col("answer"), pl.lit(" and "), pl.col("other_answer")])
+    collected.drop(rows.filter(~missing & conflict), corpus, "conflicting gold answers", both)
+    return rows.filter(~missing & ~conflict)
+
+
+def _verifiable(rows: pl.DataFrame, corpus: str, wanted: int, gold: GoldCheck, collected: Collected) -> pl.DataFrame:
+    """Check gold answers in order until `wanted` are found; what comes after was not looked at."""
+    verdicts: list[str | None] = []
+    found, answers = 0, gold(rows["answer"].to_list())
+    while found < wanted and (batch := list(islice(answers, min(_GOLD_BATCH, wanted - found)))):
+        verdicts += batch
+        found += batch.count(None)
+    checked = rows[: len(verdicts)].with_columns(why=pl.Series(verdicts, dtype=pl.String))
+    collected.drop(checked.filter(pl.col("why").is_not_null()), corpus, "gold answer does not verify", pl.col("why"))
+    collected.drop(rows[len(verdicts) :], corpus, "not taken")
+    return checked.filter(pl.col("why").is_null())
+
+
+def _as_prompts(rows: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
+    turn = pl.struct(role=pl.lit("user"), content=pl.col("text"))
+    return (
+        rows.select(
+            "prompt_id",
+            "corpus_row",
+            "answer",
+            corpus=pl.lit(corpus.id),
+            messages=pl.concat_list(turn),
+            sampled=pl.lit(corpus.sampled),
+            chars=pl.col("text").str.len_chars(),
+        )
+        .select(PROMPTS.names())
+        .cast(PROMPTS)
+    )
+
+
+def _limit(collected: Collected, recipe: Recipe) -> None:
+    """Keep the first `limit` prompts of all corpora together, by the hash that `take` uses."""
+    order = pl.Series(rank("take", recipe.seed, collected.prompts["prompt_id"]), dtype=pl.UInt64)
+    prompts = collected.prompts.sort(by=order)
+    for (corpus,), rows in prompts[recipe.limit or prompts.height :].group_by("corpus", maintain_order=True):
+        collected.drop(rows, str(corpus), "over the limit")
+    collected.prompts = prompts[: recipe.limit or prompts.height].sort("prompt_id")
+    kept = dict(collected.prompts["corpus"].value_counts().iter_rows())
+    collected.funnel += [(corpus.id, "prompts", kept.get(corpus.id, 0)) for corpus in recipe.corpora]

@@ -1,0 +1,110 @@
+"""Rows out of a corpus's files: Parquet, JSON lines and JSON arrays as one stream of polars frames."""
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from fusedata.collect import json_columns, parquet_columns
+from fusedata.collect.column_types import Types
+from fusedata.collect.locate import SUFFIXES, CorpusFile, Located
+from fusedata.errors import CorpusError
+
+_OURS = ("file", "row")
+_POINTER = b"version https://git-lfs"
+
+
+def scan(located: Located, columns: Sequence[str], *, batch_rows: int = 50_000) -> Iterator[pl.DataFrame]:
+    """The rows of the corpus in file order, in frames of at most `batch_rows` rows and of bounded size.
+
+    Each frame has the `columns` by the names given (a dotted one is a path into structs: "config.model"),
+    then `file` (String, the name within the corpus) and `row` (Int64, from 0 over the whole corpus). A column
+    has one type in all frames: whole numbers beside decimals are Float64, a key that some JSON rows lack is null,
+    and so is a column that is null throughout (type Null).
+
+    All files are checked, and JSON files read through once for their types, before this returns.
+    Raises CorpusError then for a file that is missing, empty, damaged or of a foreign format, and for a column
+    that is missing, asked for twice or of mixed types; while iterating, for damage inside a Parquet file.
+    """
+    counts, types = _survey(located, columns, batch_rows)
+    return _frames(located, counts, types, batch_rows)
+
+
+def scan_lazy(located: Located, columns: Sequence[str]) -> pl.LazyFrame | None:
+    """What `scan` gives, as one lazy frame for polars' streaming engine; None unless every file is Parquet.
+
+    Files are checked as `scan` does, with the same CorpusError. Damage inside a file shows only when the
+    frame is collected, as an exception of polars: collect it inside `parquet_columns.explained(located)`.
+    """
+    if not all(_is_parquet(name) for name in located.names):
+        return None
+    counts, types = _survey(located, columns, 1)
+    parts, first = [], 0
+    for file, count in zip(located.parts(), counts, strict=True):
+        rows = parquet_columns.lazy(file, types, first)
+        parts.append(rows.select(*types, *_placed(file, pl.col("row"))))
+        first += count
+    return pl.concat(parts)
+
+
+def _is_parquet(name: str) -> bool:
+    return name.endswith(".parquet")
+
+
+def _survey(located: Located, columns: Sequence[str], batch_rows: int) -> tuple[list[int], Types]:
+    """The rows of each file and the one type of each column; every error that shows before rows are read."""
+    _check_asked(located, columns)
+    types: Types = {}
+    counts = []
+    for file in located.parts():
+        _check_file(file)
+        if _is_parquet(file.name):
+            count, types = parquet_columns.survey(file, columns, types)
+        else:
+            count, types = json_columns.survey(file, columns, types, batch_rows)
+        counts.append(count)
+    for column in columns:  # Parquet files have each column or were refused; JSON rows lack what none of them has
+        if column not in types:
+            raise json_columns.lacks(next(file for file in located.parts() if not _is_parquet(file.name)), column)
+    return counts, {column: types[column] for column in columns}
+
+
+def _frames(located: Located, counts: list[int], types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
+    first = 0
+    for file, count in zip(located.parts(), counts, strict=True):
+        frames = parquet_columns.frames if _is_parquet(file.name) else json_columns.frames
+        at = first
+        for frame in frames(file, types, batch_rows):
+            yield frame.with_columns(*_placed(file, pl.int_range(at, at + len(frame), dtype=pl.Int64)))
+            at += len(frame)
+        first += count
+
+
+def _placed(file: CorpusFile, row: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    return pl.lit(file.name, pl.String).alias("file"), row.cast(pl.Int64).alias("row")
+
+
+def _check_asked(located: Located, columns: Sequence[str]) -> None:
+    if not located.files:
+        raise CorpusError(f"Corpus {located.id} has no files to read.")
+    if twice := [column for column in columns if list(columns).count(column) > 1]:
+        raise CorpusError(f"Corpus {located.id}: the column {twice[0]!r} is asked for twice. Name it once.")
+    if taken := sorted(set(columns) & set(_OURS)):
+        raise CorpusError(f"Corpus {located.id}: a column {taken[0]!r} cannot be read: fusedata adds its own.")
+
+
+def _check_file(file: CorpusFile) -> None:
+    if file.path.is_dir():
+        raise file.error("it is a folder, not a file", do="Set the corpus's path or files to the files in it.")
+    if not file.name.endswith(SUFFIXES):
+        raise file.error("its ending is not one that can be read", do=f"Readable are {', '.join(SUFFIXES)}.")
+    try:
+        with file.path.open("rb") as stream:
+            head = stream.read(len(_POINTER))
+    except FileNotFoundError:
+        raise file.error(f"it is not at {file.path}", do="Fetch it again, or correct the path.") from None
+    except OSError as error:
+        raise file.error(f"it cannot be opened ({error})", do="Check its permissions.") from None
+    if not head:
+        raise file.error("it is empty (0 bytes)", do=f"Delete {file.path} and fetch it again.")
+    if head == _POINTER:
+        raise file.error("it is a Git LFS pointer, not the data", do="Run `git lfs pull` in its folder.")

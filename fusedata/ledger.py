@@ -1,0 +1,101 @@
+"""What run.json records: the recipe in force and, for each table, a fingerprint of just what it depends on."""
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from fusedata import __version__
+from fusedata.collect.locate import Located
+from fusedata.profile import Profile, differences
+from fusedata.recipe import Corpus, Recipe
+from fusedata.store import State, entry
+from fusedata.verify.math_answer import MathVerifier
+
+Difference = tuple[str, object, object]
+Identity = Mapping[str, str]
+
+
+def ledger(
+    asked: Recipe,
+    recipe: Recipe,
+    profile: Profile,
+    corpora: Sequence[tuple[Corpus, Located]],
+    engines: Mapping[str, Identity],
+    scorer: Identity | None,
+) -> State:
+    """Give run.json for building `recipe`, which `profile` made of the recipe `asked`.
+
+    `engines` identifies the engine of each source model, `scorer` the reward model. How many samples are drawn, how
+    many prompts are taken, and what is selected, is in no fingerprint of a table that it leaves valid.
+    """
+    sources = [_corpus_identity(corpus, located) for corpus, located in corpora]
+    check = f"{recipe.correctness.check}: {MathVerifier.VERSION}" if recipe.correctness else None
+    cut = {"take": [corpus.take for corpus in recipe.corpora], "limit": recipe.limit, "seed": recipe.seed}
+    prompts = entry({"corpora": sources, "check": check, **cut})
+    responses = _carried(corpora, sources) | _sampled(recipe, engines)
+    tables: State = {"prompts": {"": prompts}, "dropped": {"": prompts}, "responses": responses}
+    if check:
+        tables["verdicts"] = _made_from(responses, {"check": check, "corpora": sources})
+    if scorer:
+        tables["rewards"] = _made_from(responses, scorer)
+    return {
+        "fusedata": __version__,
+        "recipe": recipe.model_dump(mode="json", exclude_none=True),
+        "profile": profile.name,
+        "stand_ins": [list(difference) for difference in stand_ins(asked, recipe)],
+        "tables": tables,
+    }
+
+
+def carried_label(corpus: Corpus) -> str:
+    """Name the source of the responses that `corpus` carries."""
+    return f"{corpus.id} (carried)"
+
+
+def stand_ins(asked: Recipe, built: Recipe) -> list[Difference]:
+    """List what a profile replaced in the recipe that was asked for; `limit` is no stand-in."""
+    before, after = (r.model_dump(mode="json", exclude={"limit"}, exclude_none=True) for r in (asked, built))
+    return differences(before, after)
+
+
+def redone(before: State, after: State) -> list[str]:
+    """Say which tables are made anew, each with the fields that make it so."""
+    return [
+        f"{stage}{f' of {label}' if label else ''} ({_changed_fields(old[label], new)})"
+        for stage, tables in after["tables"].items()
+        if (old := before["tables"].get(stage, {}))
+        for label, new in tables.items()
+        if label in old and old[label]["fingerprint"] != new["fingerprint"]
+    ]
+
+
+def _changed_fields(before: State, after: State) -> str:
+    identities = [orjson.loads(orjson.dumps(table["identity"])) for table in (before, after)]
+    return ", ".join(key for key, _, _ in differences(*identities))
+
+
+def _carried(corpora: Sequence[tuple[Corpus, Located]], sources: Sequence[Mapping[str, object]]) -> State:
+    return {
+        carried_label(corpus): entry({"corpus": source, "responses": corpus.responses.model_dump(exclude={"license"})})
+        for (corpus, _), source in zip(corpora, sources, strict=True)
+        if corpus.responses
+    }
+
+
+def _sampled(recipe: Recipe, engines: Mapping[str, Identity]) -> State:
+    sampling = {m.id: m.model_dump(exclude={"samples", "license", "revision"}) for m in recipe.source_models}
+    return {
+        model.id: entry({"sampling": sampling[model.id], "seed": recipe.seed, **engines[model.id]})
+        | {"samples": model.samples}
+        for model in recipe.source_models
+    }
+
+
+def _made_from(responses: State, identity: Mapping[str, object]) -> State:
+    return {label: table | entry({"responses": table["fingerprint"], **identity}) for label, table in responses.items()}
+
+
+def _corpus_identity(corpus: Corpus, located: Located) -> dict[str, object]:
+    """What the rows of a corpus depend on, whatever is taken of them and wherever they lie on this machine."""
+    aside = {"take", "path", "license", "modelscope", "revision", "responses"}
+    return {**corpus.model_dump(mode="json", exclude=aside), "revision": located.revision, "names": list(located.names)}

@@ -1,0 +1,148 @@
+"""Profiles: where and how to run a recipe. The same recipe runs on a laptop and on a cluster."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from fusedata.assets import asset
+from fusedata.config import Model, load, validate
+from fusedata.errors import ConfigError
+from fusedata.recipe import Corpus, Gap, Recipe, Reward, SourceModel, Text, rebased
+
+
+class TransformersEngine(Model):
+    """A model in this process, by transformers: small models, the laptop, the tests."""
+
+    engine: Literal["transformers"]
+    models: tuple[Text, ...] = ("*",)
+    """Glob patterns of the source models that this engine serves; the first engine that fits takes a model."""
+    weights: Text | None = None
+    """A folder, or `package:DISTRIBUTION/FILE.gguf`; absent: the hub, by the model's id."""
+    batch_size: PositiveInt = 32
+    device: Text = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class RewardHost(Model):
+    """Where the reward model runs."""
+
+    batch_size: PositiveInt = 16
+    weights: Text | None = None
+    device: Text = "cpu"
+
+
+class Verification(Model):
+    """How much verifying may take."""
+
+    workers: PositiveInt | None = None
+    """Processes for symbolic mathematics; absent: one a core."""
+    timeout: Annotated[float, Field(gt=0, le=600)] = 2.0
+    """Seconds a pair of answers may take."""
+    memory_mb: PositiveInt = 1024
+
+
+class StandInCorpus(Corpus):
+    """A corpus that is read where the recipe names another."""
+
+    replaces: Text
+    """The id of the recipe's corpus; several stand-ins may replace one."""
+
+
+class StandIn(Model):
+    """What replaces the recipe's choices where those are out of reach; never hidden: status and card tell."""
+
+    corpora: tuple[StandInCorpus, ...] = ()
+    source_models: tuple[SourceModel, ...] = ()
+    samples: PositiveInt | None = None
+    max_tokens: PositiveInt | None = None
+    reward: Reward | None = None
+    reward_gap: Gap | None = None
+
+
+class Profile(Model):
+    """Engines, reward host, verification, hub, and what stands in for the recipe's choices."""
+
+    name: Text
+    description: str = ""
+    hub: Literal["huggingface", "modelscope"] = "huggingface"
+    """Where corpora are fetched from."""
+    corpora: Text | None = None
+    """A folder with corpora in the hub's layout, `org__name/…`, looked into before the hub."""
+    engines: tuple[TransformersEngine, ...] = ()
+    reward: RewardHost = RewardHost()
+    verification: Verification = Verification()
+    stand_in: StandIn | None = None
+
+
+def shipped_profiles() -> dict[str, Path]:
+    """Name and path of every profile that ships with fusedata, by name."""
+    return {path.stem: path for path in sorted(asset("recipes", "profiles").glob("*.toml"))}
+
+
+def find_profile(name: str) -> Path:
+    """Path of a profile, given a shipped name or the path of a TOML file. Raises ConfigError."""
+    path = shipped_profiles().get(name, Path(name))
+    if not (path.suffix == ".toml" and path.is_file()):
+        known = ", ".join(shipped_profiles())
+        raise ConfigError(f"{name}: unknown profile; there are {known}, or give the path of a .toml file.")
+    return path
+
+
+def load_profile(path: Path) -> Profile:
+    """Read a profile. Raises ConfigError with every mistake."""
+    profile = load(Profile, path, {"name": path.stem})
+    if profile.stand_in is None:
+        return profile
+    corpora = tuple(rebased(corpus, path.parent) for corpus in profile.stand_in.corpora)
+    return profile.model_copy(update={"stand_in": profile.stand_in.model_copy(update={"corpora": corpora})})
+
+
+def effective(recipe: Recipe, profile: Profile) -> Recipe:
+    """Give the recipe that is really built: `recipe` with the profile's stand-ins in force. Raises ConfigError."""
+    if profile.stand_in is None:
+        return recipe
+    data = recipe.model_dump(exclude_unset=True)
+    data.update(_stand_in(recipe, profile.stand_in))
+    return validate(Recipe, data, f"recipe {recipe.name} under profile {profile.name}")
+
+
+def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
+    corpora = [c for corpus in recipe.corpora for c in _replaced(corpus, stand_in)]
+    models = _limited(stand_in.source_models or recipe.source_models, stand_in)
+    changed: dict[str, object] = {
+        "corpora": [c.model_dump(exclude={"replaces"}) for c in corpora],
+        "source_models": [m.model_dump() for m in models],
+    }
+    if recipe.reward and stand_in.reward:
+        changed["reward"] = stand_in.reward.model_dump()
+    if recipe.dpo and stand_in.reward_gap:
+        changed["dpo"] = {**recipe.dpo.model_dump(), "reward_gap": stand_in.reward_gap}
+    return changed
+
+
+def _replaced(corpus: Corpus, stand_in: StandIn) -> tuple[Corpus, ...]:
+    return tuple(c for c in stand_in.corpora if c.replaces == corpus.id) or (corpus,)
+
+
+def _limited(models: tuple[SourceModel, ...], stand_in: StandIn) -> tuple[SourceModel, ...]:
+    limits = {"samples": stand_in.samples, "max_tokens": stand_in.max_tokens}
+    return tuple(m.model_copy(update={k: v for k, v in limits.items() if v is not None}) for m in models)
+
+
+def differences(before: object, after: object, key: str = "") -> list[tuple[str, object, object]]:
+    """List what differs between two dumped configurations as (dotted key, before, after); None: not there."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [*before, *(k for k in after if k not in before)]
+        return [d for k in keys for d in differences(before.get(k), after.get(k), f"{key}.{k}" if key else str(k))]
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple) and _identified(before, after):
+        return differences(_by_id(before, key), _by_id(after, key))
+    return [] if before == after else [(key, before, after)]
+
+
+def _identified(*sides: "list[object] | tuple[object, ...]") -> bool:
+    return all(isinstance(entry, dict) and "id" in entry for side in sides for entry in side)
+
+
+def _by_id(entries: "list[dict[str, object]] | tuple[dict[str, object], ...]", key: str) -> dict[str, object]:
+    return {f"{key}[{entry['id']}]": entry for entry in entries}

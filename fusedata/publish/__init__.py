@@ -1,0 +1,1 @@
+"""The dataset folder, as hubs and their users expect it."""

@@ -1,0 +1,6 @@
+"""Reward models: how good is a response to a prompt."""
+
+from fusedata.reward.preference_head import PreferenceHead
+from fusedata.reward.protocol import Item, RewardModel
+
+__all__ = ["Item", "PreferenceHead", "RewardModel"]

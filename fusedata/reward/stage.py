@@ -1,0 +1,40 @@
+"""RESPONSES into REWARDS: how good is a response by the reward model."""
+
+import polars as pl
+
+from fusedata.plan import Advance, windows
+from fusedata.reward.protocol import Item, RewardModel
+from fusedata.schema import KEY, REWARDS, digest
+from fusedata.store import Parts
+
+
+def reward(
+    prompts: pl.DataFrame, responses: Parts, parts: Parts, model: RewardModel, batch_size: int, advance: Advance
+) -> None:
+    """Score the responses that `parts` lacks a reward of. Raises RewardError, RunError.
+
+    Batches are cut from all wanted responses in order of length, never from what is left: a model that is
+    deterministic for a batch gives the same scores to a build that was interrupted and to one that was not.
+    """
+    parts.forget_failed()
+    for window in windows(prompts.select("prompt_id", "messages", "chars"), responses, parts):
+        length = pl.col("chars") + pl.col("text").str.len_chars()
+        for batch in window.sort(length, *KEY).iter_slices(batch_size):
+            rows = batch.filter("todo")
+            if rows.height:
+                keys = (f"{prompt}/{sample}" for prompt, sample in rows.select("prompt_id", "sample").iter_rows())
+                parts.write_rows(digest(*keys), _rewards(rows, model))
+                advance(rows.height)
+
+
+def _rewards(rows: pl.DataFrame, model: RewardModel) -> pl.DataFrame:
+    items = [Item(tuple(m), text) for m, text in zip(rows["messages"].to_list(), rows["text"], strict=True)]
+    scores = model.score(items)
+    return rows.with_columns(
+        reward_model=pl.lit(model.name),
+        reward=pl.Series(scores, dtype=pl.Float64),
+        tokens=pl.Series(model.lengths(items), dtype=pl.Int32),
+        error=pl.Series(
+            [None if s is not None else "longer than the model's context" for s in scores], dtype=pl.String
+        ),
+    ).select(REWARDS.names())

@@ -1,0 +1,1 @@
+"""PROMPTS into RESPONSES: engines, and the stage that keeps them at work."""

@@ -1,0 +1,76 @@
+"""PROMPTS into RESPONSES: plan every wanted sample, ask the engine for those that are not there."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+
+import polars as pl
+
+from fusedata.plan import Advance
+from fusedata.sample.protocol import Engine, Group, Request
+from fusedata.schema import RESPONSES, digest, sample_seed
+from fusedata.store import Parts
+
+
+def sample(
+    prompts: pl.DataFrame, source_model: str, samples: int, engine: Engine, parts: Parts, *, seed: int, advance: Advance
+) -> None:
+    """Draw the samples of `source_model` that `parts` lacks. Raises EngineError, RunError."""
+    parts.forget_failed()
+    batches = _batches(prompts, source_model, samples, engine.batch_size, parts, seed)
+    for group in engine.generate(batches):
+        rows = _rows(group, source_model, engine.name)
+        parts.write_rows(digest(*(f"{request.prompt_id}/{request.sample}" for request, _ in group)), rows)
+        advance(len(group))
+
+
+def todo(prompts: pl.DataFrame, source_model: str, samples: int, batch_size: int, parts: Parts) -> pl.DataFrame:
+    """Plan the missing samples: row (into `prompts`), prompt_id, sample, batch.
+
+    Batches are cut from all wanted samples in order of prompt length, never from what is left: an engine that is
+    deterministic for a batch gives the same texts to a build that was interrupted and to one that was not.
+    """
+    wanted = prompts.lazy().with_row_index("row").filter("sampled").sort("chars", "prompt_id")
+    wanted = (
+        wanted.select("row", "prompt_id")
+        .with_columns(sample=pl.int_ranges(samples, dtype=pl.Int32))
+        .explode("sample", empty_as_null=False)
+    )
+    wanted = wanted.with_columns(batch=pl.int_range(pl.len()) // batch_size)
+    done = parts.done().filter(source_model=source_model).lazy()
+    return wanted.join(done, on=["prompt_id", "sample"], how="anti", maintain_order="left").collect()
+
+
+def _batches(
+    prompts: pl.DataFrame, source_model: str, samples: int, batch_size: int, parts: Parts, seed: int
+) -> Iterator[list[Request]]:
+    missing = todo(prompts, source_model, samples, batch_size, parts).iter_rows()
+    for _, batch in groupby(missing, key=itemgetter(3)):
+        rows = list(batch)
+        turns = prompts["messages"].gather([row for row, *_ in rows]).to_list()
+        yield [
+            Request(prompt_id, number, messages, sample_seed(seed, prompt_id, source_model, number))
+            for (_, prompt_id, number, _), messages in zip(rows, turns, strict=True)
+        ]
+
+
+def _rows(group: Group, source_model: str, engine: str) -> pl.DataFrame:
+    columns = {
+        "prompt_id": [request.prompt_id for request, _ in group],
+        "source_model": source_model,
+        "sample": [request.sample for request, _ in group],
+        "text": [completion.text for _, completion in group],
+        "text_id": [text_id(completion.text) for _, completion in group],
+        "finish_reason": [completion.finish_reason for _, completion in group],
+        "prompt_tokens": [completion.prompt_tokens for _, completion in group],
+        "completion_tokens": [completion.completion_tokens for _, completion in group],
+        "seed": [request.seed for request, _ in group],
+        "engine": engine,
+        "error": [completion.error for _, completion in group],
+    }
+    return pl.DataFrame(columns, schema=RESPONSES)
+
+
+def text_id(text: str | None) -> str | None:
+    """Identify a text; None for one that is absent or blank: such a response is never selected."""
+    return digest(text) if text and not text.isspace() else None

@@ -1,0 +1,150 @@
+"""A chat model loaded by transformers, and how a batch of requests is answered: imports torch when it is used."""
+
+import contextlib
+import io
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fusedata.errors import EngineError, MissingExtraError
+from fusedata.profile import TransformersEngine as Host
+from fusedata.recipe import SourceModel
+from fusedata.sample.protocol import Completion, Group, Request
+from fusedata.weights import Weights, load_arguments
+
+
+class Chat:
+    """A loaded model with its tokenizer. Raises EngineError where it cannot be loaded."""
+
+    def __init__(self, model: SourceModel, host: Host, weights: Weights) -> None:
+        """Load `weights` for `model`, as `host` says."""
+        self._model = model
+        try:
+            self._load(host, weights)
+        except ImportError as error:
+            raise MissingExtraError("local", "The transformers engine") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise EngineError(f"{model.id}: transformers cannot load {weights.source} ({_reason(error)}).") from error
+
+    def _load(self, host: Host, weights: Weights) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+        with _silence():
+            self._tokenizer = AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
+            loaded = AutoModelForCausalLM.from_pretrained(
+                weights.source, dtype=getattr(torch, host.dtype), **load_arguments(weights)
+            )
+        self._network = loaded.eval().to(host.device)
+        stops = self._network.generation_config.eos_token_id or self._tokenizer.eos_token_id
+        self._stops = stops if isinstance(stops, list) else [stops]
+        self._context = int(self._network.config.max_position_embeddings)
+        # The model's own generation_config would fill in what a recipe leaves out: only its stop tokens are kept.
+        self._network.generation_config = GenerationConfig(eos_token_id=self._stops, pad_token_id=self._stops[0])
+        if self._tokenizer.chat_template is None:
+            raise ValueError("it has no chat template: take an instruct model")
+
+    def answer(self, batch: Sequence[Request]) -> Group:
+        """Answer one batch, in order; a prompt that leaves the model no room becomes an error."""
+        prompts = [self._tokens(request) for request in batch]
+        fits = [i for i, tokens in enumerate(prompts) if len(tokens) < self._context]
+        completions = [self._too_long(tokens) for tokens in prompts]
+        try:
+            answers = self._generate([prompts[i] for i in fits], [batch[i].seed for i in fits]) if fits else []
+        except RuntimeError as error:
+            remedy = "a smaller batch_size in the profile takes less memory"
+            raise EngineError(f"{self._model.id}: transformers broke down ({_reason(error)}); {remedy}.") from error
+        for i, answer in zip(fits, answers, strict=True):
+            completions[i] = self._completion(prompts[i], answer)
+        return list(zip(batch, completions, strict=True))
+
+    def _tokens(self, request: Request) -> list[int]:
+        text = self._tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return tokens
+
+    def _too_long(self, tokens: list[int]) -> Completion:
+        error = f"the prompt has {len(tokens)} tokens, and the model's context is {self._context}"
+        return Completion(None, "error", len(tokens), error=error)
+
+    def _generate(self, prompts: list[list[int]], seeds: list[int]) -> list[list[int]]:
+        """Sample one continuation a prompt, padded on the left: the tokens after the prompt."""
+        import torch
+
+        width = max(map(len, prompts))
+        tokens = torch.tensor([[self._stops[0]] * (width - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        with torch.inference_mode():
+            output = self._network.generate(
+                input_ids=tokens.to(self._network.device),
+                attention_mask=mask.to(self._network.device),
+                logits_processor=[Sampler(self._model, seeds, mask.to(self._network.device))],
+                max_new_tokens=min(self._model.max_tokens, self._context - width),
+                do_sample=False,
+            )
+        generated: list[list[int]] = output[:, width:].tolist()
+        return generated
+
+    def _completion(self, prompt: list[int], answer: list[int]) -> Completion:
+        end = next((i for i, token in enumerate(answer) if token in self._stops), None)
+        kept = answer if end is None else answer[: end + 1]
+        text = self._tokenizer.decode(kept, skip_special_tokens=True)
+        return Completion(text, "length" if end is None else "stop", len(prompt), len(kept))
+
+
+class Sampler:
+    """A logits processor that draws each row's next token from a random stream of its own.
+
+    Repetition penalty (over prompt and answer, as vLLM counts), then temperature, then top-p; the drawn token is left
+    as the only possible one, so that greedy decoding takes it. Temperature 0 is greedy.
+    """
+
+    def __init__(self, model: SourceModel, seeds: Sequence[int], mask: Any) -> None:  # noqa: ANN401
+        """Sample like `model` says; `mask` (rows, prompt tokens) is 0 where a row is padded."""
+        self._model, self._mask = model, mask
+        self._streams = [random.Random(seed) for seed in seeds]  # noqa: S311
+
+    def __call__(self, tokens: Any, logits: Any) -> Any:  # noqa: ANN401
+        """Take tokens (rows, length) and logits (rows, vocabulary); give logits with one finite entry a row."""
+        import torch
+
+        logits = self._penalised(tokens, logits.float())
+        draws = torch.tensor([stream.random() for stream in self._streams], dtype=torch.float64)
+        if self._model.temperature == 0:
+            return logits
+        ordered, order = torch.sort(logits / self._model.temperature, dim=-1, descending=True, stable=True)
+        sums = torch.softmax(ordered.double(), dim=-1).cumsum(dim=-1)
+        kept = (sums < self._model.top_p).sum(dim=-1).clamp(max=sums.shape[-1] - 1)  # the last rank within top-p
+        total = sums.gather(1, kept[:, None])
+        rank = torch.searchsorted(sums, draws[:, None].to(sums.device) * total, right=True)
+        chosen = order.gather(1, torch.minimum(rank, kept[:, None]))
+        return torch.full_like(logits, float("-inf")).scatter(1, chosen, 0.0)
+
+    def _penalised(self, tokens: Any, logits: Any) -> Any:  # noqa: ANN401
+        penalty = self._model.repetition_penalty
+        if penalty == 1:
+            return logits
+        import torch
+
+        real = torch.nn.functional.pad(self._mask, (0, tokens.shape[1] - self._mask.shape[1]), value=1)
+        seen = torch.zeros_like(logits).scatter_add(1, tokens, real.to(logits.dtype)) > 0
+        return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep loading bars off the terminal: transformers' own by its switch, the GGUF reader's by taking stderr."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

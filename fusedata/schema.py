@@ -1,0 +1,111 @@
+"""The tables: one polars schema a stage, and the keys that join them.
+
+A response is known by (`prompt_id`, `source_model`, `sample`); a prompt by `prompt_id`, a hash of what it says.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
+import polars as pl
+
+Message = dict[str, str]
+"""One turn: `{"role": "system" | "user" | "assistant", "content": text}`."""
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+KEY: tuple[str, ...] = ("prompt_id", "source_model", "sample")
+_KEY = {"prompt_id": pl.String(), "source_model": pl.String(), "sample": pl.Int32()}
+
+PROMPTS = pl.Schema(
+    {
+        "prompt_id": pl.String(),
+        "corpus": pl.String(),
+        "corpus_row": pl.Int64(),  # 0-based row of the corpus, its files taken in order
+        "messages": MESSAGES,
+        "answer": pl.String(),  # null where the corpus has none
+        "sampled": pl.Boolean(),  # false: only the answers that the corpus carries are used
+        "chars": pl.Int64(),  # characters over all turns: what batches are planned by
+    }
+)
+DROPPED = pl.Schema(
+    {
+        "stage": pl.String(),
+        "corpus": pl.String(),
+        "corpus_row": pl.Int64(),
+        "prompt_id": pl.String(),
+        "reason": pl.String(),
+        "detail": pl.String(),
+    }
+)
+RESPONSES = pl.Schema(
+    {
+        **_KEY,
+        "text": pl.String(),  # null only where `error` is set
+        "text_id": pl.String(),  # equal texts have equal ids
+        "finish_reason": pl.String(),  # "stop", "length", "carried" (from the corpus), "error"
+        "prompt_tokens": pl.Int32(),
+        "completion_tokens": pl.Int32(),
+        "seed": pl.Int64(),
+        "engine": pl.String(),
+        "error": pl.String(),
+    }
+)
+VERDICTS = pl.Schema(
+    {
+        **_KEY,
+        "check": pl.String(),
+        "passed": pl.Boolean(),  # null: could not be judged
+        "status": pl.String(),
+        "detail": pl.String(),
+    }
+)
+REWARDS = pl.Schema(
+    {
+        **_KEY,
+        "reward_model": pl.String(),
+        "reward": pl.Float64(),  # null: could not be scored
+        "tokens": pl.Int32(),  # the whole conversation under the reward model's tokenizer
+        "error": pl.String(),
+    }
+)
+
+
+def digest(*parts: str, size: int = 12) -> str:
+    """Hash strings to `2 * size` hexadecimal digits, the same on every machine and version."""
+    hasher = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode(errors="surrogatepass")
+        hasher.update(len(data).to_bytes(8, "little") + data)
+    return hasher.hexdigest()
+
+
+def normalise(text: str) -> str:
+    r"""Text as prompts are compared: Unicode NFC, line ends `\n`, nothing blank at the ends."""
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
+
+
+def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
+    """Identify a prompt by its turns alone: 24 hexadecimal digits, whatever the corpus or the row."""
+    return digest(*(part for turn in messages for part in (turn["role"], normalise(turn["content"]))))
+
+
+def rank(purpose: str, seed: int, ids: Iterable[str]) -> list[int]:
+    """Give each id a stable pseudo-random number in [0, 2**64), independent between purposes and seeds."""
+    prefix = hashlib.blake2b(f"{purpose}:{seed}:".encode(), digest_size=8)
+    ranks = []
+    for value in ids:
+        hasher = prefix.copy()
+        hasher.update(value.encode())
+        ranks.append(int.from_bytes(hasher.digest(), "big"))
+    return ranks
+
+
+def sample_seed(seed: int, prompt: str, source_model: str, sample: int) -> int:
+    """Derive the seed of one sample, in [0, 2**31): every engine and server takes such a seed."""
+    return int(digest(str(seed), prompt, source_model, str(sample), size=4), 16) >> 1
+
+
+def fingerprint(identity: Mapping[str, object]) -> str:
+    """Hash what a stage depends on to 16 hexadecimal digits; the order of the keys does not matter."""
+    return hashlib.blake2b(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()

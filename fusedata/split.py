@@ -1,0 +1,66 @@
+"""Which prompts feed SFT and which DPO, and which rows are held out: by hashes of prompt ids, never by row order."""
+
+import polars as pl
+
+from fusedata.recipe import Split
+from fusedata.schema import rank
+from fusedata.select import Selection
+
+
+def assign(prompts: pl.DataFrame, selection: Selection, split: Split, seed: int) -> pl.DataFrame:
+    """Give each prompt its place.
+
+    Takes `prompts` (prompt_id, corpus, …), one row a prompt. Returns prompt_id, corpus, `sft` and `dpo` (does the
+    prompt feed that dataset), `sft_reason` and `pair_reason` (null where there is a row), and `dropped`: the reason of
+    a prompt that feeds neither. Prompts in = prompts that feed a dataset + prompts dropped.
+    """
+    places = prompts.select("prompt_id", "corpus").join(selection.reasons, on="prompt_id", how="left")
+    unanswered = ~pl.col("prompt_id").is_in(selection.reasons["prompt_id"].implode())
+    reasons = (pl.when(unanswered).then(pl.lit("no response")).otherwise(pl.col(c)).alias(c) for c in _REASONS)
+    has_sft = pl.col("prompt_id").is_in(selection.sft["prompt_id"].implode())
+    has_pair = pl.col("prompt_id").is_in(selection.pairs["prompt_id"].implode())
+    places = places.with_columns(*reasons, sft=has_sft, dpo=has_pair).sort("prompt_id")
+    placed = _ORDERS[split.order](places, split, seed)
+    reason = pl.coalesce("pair_reason" if split.order == "ratio" else "sft_reason", "pair_reason")
+    return placed.with_columns(dropped=pl.when(~pl.col("sft") & ~pl.col("dpo")).then(reason))
+
+
+_REASONS = ("sft_reason", "pair_reason")
+
+
+def _pairs_first(places: pl.DataFrame, _split: Split, _seed: int) -> pl.DataFrame:
+    return places.with_columns(sft=pl.col("sft") & ~pl.col("dpo"))
+
+
+def _shared(places: pl.DataFrame, _split: Split, _seed: int) -> pl.DataFrame:
+    return places
+
+
+def _ratio(places: pl.DataFrame, split: Split, seed: int) -> pl.DataFrame:
+    """Share out the prompts that have a pair: the first `int(sft * N)` of each corpus, by hash, to SFT."""
+    order = pl.Series(rank("split", seed, places["prompt_id"]), dtype=pl.UInt64)
+    usable = pl.col("dpo") & pl.col("sft")
+    position = order_within(usable).over("corpus")
+    count = usable.sum().over("corpus")
+    to_sft = usable & (position < (count * split.sft).cast(pl.Int64))
+    return places.with_columns(order=order).with_columns(sft=to_sft, dpo=usable & ~to_sft).drop("order")
+
+
+def order_within(usable: pl.Expr) -> pl.Expr:
+    """Rank of each usable row by the column `order`, from 0."""
+    return pl.when(usable).then(pl.col("order")).rank("ordinal") - 1
+
+
+_ORDERS = {"pairs_first": _pairs_first, "ratio": _ratio, "shared": _shared}
+
+
+def held_out(prompt_ids: pl.Series, share: float, seed: int) -> pl.Series:
+    """Say which prompts are held out as `test`: those whose hash lies below `share`, or else the lowest one.
+
+    A prompt keeps its place when others come or go, in SFT and DPO alike; a dataset of one row holds nothing out.
+    """
+    order = pl.Series("test", rank("test", seed, prompt_ids), dtype=pl.UInt64)
+    if share == 0 or len(order) < 2:  # noqa: PLR2004 - of one row nothing can be held out
+        return order.is_null()
+    below = order < int(share * 2**64)
+    return below if below.any() and not below.all() else order == order.min()

@@ -1,0 +1,231 @@
+"""Run folders: one table a stage, in parts that are whole or not there.
+
+    RUN/run.json                            the recipe in force and, for each table, its fingerprint and what it covers
+    RUN/<stage>/<fingerprint>/part-*.parquet    finished rows
+    RUN/<stage>/<fingerprint>/failed-*.parquet  rows with an `error`: taken up again by the next build
+    RUN/dataset/{sft,dpo}                   what is published
+
+A part is written beside its name, flushed to disk, then renamed. What a changed recipe makes stale is left where it
+is, under its old fingerprint: going back to the old recipe finds it again.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import polars as pl
+from filelock import FileLock, Timeout
+
+from fusedata.errors import RunError, RunLockedError
+from fusedata.schema import KEY, fingerprint
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One table of a run: a folder of Parquet parts of one schema."""
+
+    folder: Path
+    schema: pl.Schema
+    samples: int | None = None
+    """Read samples below this number only: an earlier build may have drawn more; None: all."""
+
+    def write(self, name: str, frame: pl.DataFrame, *, failed: bool = False) -> None:
+        """Write one part, whole or not at all; a part of the same name is replaced. Raises RunError."""
+        path = self.folder / f"{'failed' if failed else 'part'}-{name}.parquet"
+        with writing(path) as file:
+            frame.select(self.schema.names()).cast(self.schema).write_parquet(file)
+
+    def write_rows(self, name: str, frame: pl.DataFrame) -> None:
+        """Write one batch: its finished rows and those with an `error` as separate parts."""
+        failed = pl.col("error").is_not_null()
+        for part, is_failed in ((frame.filter(~failed), False), (frame.filter(failed), True)):
+            if part.height:
+                self.write(name, part, failed=is_failed)
+
+    def paths(self, kind: str = "*") -> list[Path]:
+        """List the parts (`part`, `failed`, or both) by name."""
+        return sorted(self.folder.glob(f"{kind}-*.parquet"))
+
+    def scan(self, kind: str = "*") -> pl.LazyFrame:
+        """Read the parts lazily; an empty table where there are none."""
+        paths = self.paths(kind)
+        rows = pl.scan_parquet(paths, schema=self.schema) if paths else pl.LazyFrame(schema=self.schema)
+        return rows if self.samples is None else rows.filter(pl.col("sample") < self.samples)
+
+    def done(self) -> pl.DataFrame:
+        """Keys of the finished rows."""
+        return collect(self.scan("part").select(KEY), [self])
+
+    def forget_failed(self) -> None:
+        """Remove the rows with an `error`: they are about to be tried again."""
+        for path in self.paths("failed"):
+            path.unlink()
+
+
+def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
+    """Collect a query over `tables`, streaming. Raises RunError naming the part that cannot be read."""
+    try:
+        return frame.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        for path in (p for table in tables for p in table.paths()):
+            _check_part(path)
+        raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
+
+
+def _check_part(path: Path) -> None:
+    try:
+        pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        remedy = "delete it and build again: only its rows are made anew"
+        raise RunError(f"{path}: this part cannot be read ({first_line(error)}); {remedy}.") from error
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of what another library says of its error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file beside its name, flush it to disk, then rename it. Raises RunError, leaving nothing half-written."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _flush_folder(path.parent)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> RunError:
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error):
+        return RunError(f"{path.parent}: the disk is full; free some space and build again: finished parts are kept.")
+    return RunError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or first_line(error)}).")
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass
+class Run:
+    """A run folder: what it was built from, and its tables."""
+
+    root: Path
+    state: State = field(default_factory=dict)
+
+    def parts(self, stage: str, label: str, schema: pl.Schema) -> Parts:
+        """Give the table of `stage` that is in force for `label` (a source of responses, or ""). Raises RunError."""
+        entry = self.state.get("tables", {}).get(stage, {}).get(label)
+        if entry is None:
+            raise RunError(f"{self.root}: has no table {stage}{f' of {label}' if label else ''} yet; build it first.")
+        return Parts(self.root / stage / entry["fingerprint"], schema, entry.get("samples"))
+
+    def labels(self, stage: str) -> list[str]:
+        """List the sources that `stage` has tables of, in the recipe's order."""
+        return list(self.state.get("tables", {}).get(stage, {}))
+
+    def begin(self, state: State) -> None:
+        """Put `state` in force."""
+        self.state = state
+        self.save()
+
+    def save(self) -> None:
+        """Write run.json."""
+        with writing(self.root / "run.json") as file:
+            file.write(orjson.dumps(self.state, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def entry(identity: Mapping[str, object]) -> State:
+    """Give the record of a table in run.json: its fingerprint, and what that covers."""
+    return {"fingerprint": fingerprint(identity), "identity": dict(identity)}
+
+
+def read_run(root: Path) -> Run:
+    """Open a run folder for reading. Raises RunError where there is none."""
+    path = root / "run.json"
+    if not path.is_file():
+        raise RunError(f"{root}: is not a run folder (it has no run.json); name one that `fusedata build` wrote.")
+    try:
+        return Run(root, orjson.loads(path.read_bytes()))
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({first_line(error)}).") from error
+
+
+@contextlib.contextmanager
+def write_run(root: Path, recipe: str) -> Iterator[Run]:
+    """Open `root` as the one writer of a run of `recipe`, creating it where absent.
+
+    Raises RunError where the folder cannot be written or holds something else, RunLockedError where another process
+    writes it.
+    """
+    _check_folder(root)
+    lock = FileLock(root / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        remedy = "wait for it, or choose another --out"
+        raise RunLockedError(f"{root}: another process is writing this run; {remedy}.") from error
+    except OSError as error:
+        raise RunError(f"{root}: cannot be written ({error.strerror}); choose another --out.") from error
+    try:
+        run = read_run(root) if (root / "run.json").exists() else Run(root)
+        _check_recipe(run, recipe)
+        for leftover in root.glob("*/*/.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield run
+    finally:
+        lock.release()
+
+
+def _check_folder(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root}: is a file; choose another --out.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")]
+    except OSError as error:
+        raise RunError(f"{root}: cannot be used as a run folder ({error.strerror}); choose another --out.") from error
+    if strangers and not (root / "run.json").exists():
+        raise RunError(f"{root}: holds other files ({strangers[0]}, …) and no run; choose an empty or new --out.")
+
+
+def _check_recipe(run: Run, recipe: str) -> None:
+    found = run.state.get("recipe", {}).get("name", recipe)
+    if found != recipe:
+        raise RunError(f"{run.root}: is a run of recipe {found}, not {recipe}; choose another --out.")
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Fill a folder beside `folder`, then put it in its place. Raises RunError; a failure leaves the old one."""
+    beside, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    try:
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside.mkdir(parents=True)
+        yield beside
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error

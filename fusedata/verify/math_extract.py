@@ -1,0 +1,303 @@
+# ruff: noqa: RUF001 - the signs that models write are the matter of this module
+r"""Find the final answer in a response. Every search is linear in the text, or bounded.
+
+Tried in this order, the later in the text winning between the first three:
+
+1. `\boxed{...}` (nested; several boxes joined by a comma, "and" or "or" are one answer);
+2. `#### 12`, as GSM8K writes;
+3. "Final answer: ...";
+4. "the answer is ...", "Answer: ...", 答案是, 答案为, 故选 and the like in other languages;
+5. a response that is nothing but an answer;
+6. the last number or formula, as a last resort that is told in the detail.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from fusedata.verify.math_parse import MAX_CHARS, readings
+from fusedata.verify.math_tokens import NotMathError
+
+MAX_BOXES: Final = 32
+MAX_BARE: Final = 300
+TAIL: Final = 20_000
+_LAST_RESORT: Final = "no marked answer: the last value was taken"
+
+
+class Found(NamedTuple):
+    """What was read off a response: the answer, or None and why."""
+
+    answer: str | None
+    detail: str = ""
+
+
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*")
+_JOINT_NOISE: Final = re.compile(
+    r"\\(?:quad|qquad|text|mathrm|textbf|[()\[\],;:! ])|[\s${}.]|\*\*"
+    r"|\\[A-Za-z]*(?:_\{?\w+\}?)?\s*=|[A-Za-z](?:_\{?\w+\}?)?\s*="
+)
+_JOINT: Final = re.compile(r"(?:[,;和或、，]|and|or|&)+(?:and|or)?", re.IGNORECASE)
+_JOINT_PHRASE: Final = re.compile(r"[^.!?\n]{0,40}(?:\band\b|\bor\b|和|或)\s?[^.!?\n]{0,20}")
+_PERCENT_AFTER: Final = re.compile(r"\s{0,3}(?:\$|\\\))?\s{0,3}(?:\\?%|percent\b|per cent\b|pct\b)")
+_STRONG: Final = re.compile(r"final\s{1,4}answer|最终答案", re.IGNORECASE)
+ANCHOR: Final = re.compile(
+    r"(?:\banswers?|\bsolution set|\bsolutions?(?!\W{0,4}[:：]))\W{0,4}(?:to [^.:\n]{1,60}?|for [^.:\n]{1,60}?)?\s{0,3}"
+    r"(?:is\b|are\b|was\b|would be\b|should be\b|equals\b|[:=：])"
+    r"|\banswer\s{0,3}(?=[$\\])|答案\W{0,3}(?:应该是|应为|是|为|选|[:：])?|故选\W?|应选\W?"
+    r"|réponse\s{0,3}(?:est\b|[:：])|respuesta\s{0,3}(?:es\b|:)|antwort\s{0,3}(?:ist\b|:)|risposta\s{0,3}(?:è|:)|ответ\s{0,3}[:—-]",
+    re.IGNORECASE,
+)
+_STOP: Final = re.compile(r"\n|(?<![\d\s])\.(?=\s|$)|\.(?=\s+[A-Z])|。|<\||✅|\bI hope\b|\bbecause\b|\bsince\b")
+_LEAD: Final = re.compile(
+    r"(?:[\s*:：=_`>]|is\b|are\b|approximately\b|about\b|exactly\b|simply\b|therefore\b|thus\b"
+    r"|option\b|choice\b|equal to\b|for sure\b|given by\b|just\b)*",
+    re.IGNORECASE,
+)
+_SPAN: Final = re.compile(
+    r"\$\$([^$]{1,2000})\$\$|\$([^$\n]{1,1000})\$|\\\(((?:[^\\]|\\[^)]){1,1000})\\\)|\\\[((?:[^\\]|\\[^\]]){1,2000})\\\]"
+)
+_NUMBER: Final = re.compile(
+    r"(?:(?<![A-Za-z0-9.)\]}])[-−])?[$€£¥]?(?<![A-Za-z0-9.\\^_,])(?:\d+\s\d+/\d+|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,:]\d+)?|\.\d+)"
+    r"(?:/\d+)?(?:\s{0,2}(?:×|\\times|\*|·)\s{0,2}10\^\{?-?\d+\}?)?(?:\s?\\?%)?(?![\d])"
+)
+_LATEX_RUN: Final = re.compile(
+    r"[-\d(]{0,12}\\(?:frac|dfrac|tfrac|sqrt|pi|infty|begin|left|text|pm)[^\u4e00-\u9fff\n$]{0,400}"
+)
+_PROSE: Final = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}|[\u4e00-\u9fff]")
+_STATED: Final = re.compile(r"(?:\b(?:is|are|was|equals|est|es|ist)|[是为])\W{0,4}$", re.IGNORECASE)
+_EDGES: Final = " \t\n\r*.,;:。，；：_`"
+_STARTS: Final = " \t\n\r*,;:。，；：_`"
+
+
+def extract_answer(response: str) -> str | None:
+    r"""The final answer of a response as it is written there, or None where there is none.
+
+    `extract_answer("so $x = \\boxed{\\frac12}$.")` is `\frac12`. Never raises.
+    """
+    return locate(response).answer
+
+
+def locate(response: str) -> Found:
+    """The final answer of a response, and a sentence where there is none or it is only a guess."""
+    box = max(response.rfind("\\boxed"), response.rfind("\\fbox"))
+    mark = response.rfind("####")
+    strong = max((m.start() for m in _STRONG.finditer(response, max(0, len(response) - TAIL))), default=-1)
+    if mark > box and mark >= strong and (line := _marked_line(response, mark)):
+        return Found(line)
+    if strong > box and (answer := _after(response, strong)):
+        return Found(answer)
+    if box >= 0:
+        return _boxes(response, box)
+    return _unboxed(response)
+
+
+def trim(text: str) -> str:
+    """A text without the punctuation round it; the point of `.5` stays."""
+    return text.rstrip(_EDGES).lstrip(_STARTS)
+
+
+def is_marked(text: str) -> bool:
+    """Whether a text marks an answer, so that it is a response and not a bare answer."""
+    return (
+        "\\boxed" in text
+        or "\\fbox" in text
+        or "####" in text
+        or bool(_STRONG.search(text[-TAIL:]) or ANCHOR.search(text[-TAIL:]))
+    )
+
+
+def _marked_line(response: str, mark: int) -> str:
+    start = mark
+    while start < len(response) and response[start] in "# \t*":
+        start += 1
+    end = response.find("\n", start)
+    return trim(response[start : end if end >= 0 else None])
+
+
+# -- boxes ---------------------------------------------------------------------------------------------------------
+
+
+def _boxes(response: str, last: int) -> Found:
+    """The last box, with the boxes before it that are joined to it."""
+    content, end = _box(response, last)
+    if content is None:
+        return Found(None, "the final answer is unfinished")
+    if _PERCENT_AFTER.match(response, end) and not content.rstrip().endswith("%"):
+        content += "\\%"
+    contents, start = [content], last
+    for _ in range(MAX_BOXES):
+        nearest = max(0, start - MAX_CHARS)
+        before = max(response.rfind("\\boxed", nearest, start), response.rfind("\\fbox", nearest, start))
+        if before < 0:
+            break
+        content, end = _box(response, before)
+        if content is None or not end <= start or not _joins(response[end:start]):
+            break
+        start = before
+        if content not in contents:
+            contents.append(content)
+    return Found(" , ".join(reversed(contents)).strip())
+
+
+def _box(response: str, at: int) -> tuple[str | None, int]:
+    """The content of the box at `at` and where it ends; None where it is never closed."""
+    match = _BOX.match(response, at)
+    if not match or match.end() >= len(response):
+        return None, len(response)
+    start = match.end()
+    if response[start] != "{":
+        end = start + 1
+        while end < len(response) and response[end].isalnum():
+            end += 1
+        return response[start:end], end
+    depth = 0
+    for at in range(start, min(len(response), start + 2 * MAX_CHARS)):  # noqa: PLR1704
+        if response[at] in "{}" and response[at - 1] != "\\":
+            depth += 1 if response[at] == "{" else -1
+            if not depth:
+                return response[start + 1 : at], at + 1
+    return None, len(response)
+
+
+def _joins(between: str) -> bool:
+    """Whether the text between two boxes makes one answer of them."""
+    if len(between) > 120:  # noqa: PLR2004 - a joint is short
+        return False
+    if ". " in between or "\n\n" in between:
+        return False
+    left = _JOINT_NOISE.sub("", between)
+    return (
+        not left
+        or bool(_JOINT.fullmatch(left))
+        or bool(_JOINT_PHRASE.fullmatch(" ".join(between.split())) and "=" not in left)
+    )
+
+
+# -- phrases -------------------------------------------------------------------------------------------------------
+
+
+def _unboxed(response: str) -> Found:
+    if not response.strip():
+        return Found(None, "no final answer found")
+    if len(response) <= MAX_BARE and _is_bare(response):
+        return Found(trim(response) or None)
+    tail = response[-TAIL:]
+    anchors = [match.end() for match in ANCHOR.finditer(tail)]
+    for at in reversed(anchors[-3:]):
+        segment = _segment(tail, at)
+        answer = _value(segment, leading=True)
+        if answer and not (tail[at - 1] in ":：" and _goes_on(tail, at, segment, answer)):
+            return Found(answer)
+    value = _value(tail[-MAX_CHARS:], leading=False)
+    return Found(value, _LAST_RESORT) if value else Found(None, "no final answer found")
+
+
+def _goes_on(text: str, at: int, segment: str, answer: str) -> bool:
+    """Whether "Answer:" only heads a solution: a sentence that does not begin with a value, and numbers after it."""
+    rest = text.find(segment, at) + len(segment)
+    return not segment.strip(_EDGES + "$(\\[{").startswith(answer[:4].strip("$(\\[{")) and any(
+        map(str.isdigit, text[rest:])
+    )
+
+
+def _after(response: str, at: int) -> str | None:
+    """The value after "final answer", which may go on with "is", a colon or a line end."""
+    at = _STRONG.match(response, at).end()  # type: ignore[union-attr]
+    if (more := ANCHOR.search(response, max(0, at - 7), at + 80)) and more.end() > at:
+        at = more.end()
+    return _value(_segment(response, at), leading=True)
+
+
+def _segment(text: str, at: int) -> str:
+    """The sentence that begins at `at`, past the marks before it."""
+    lead = _LEAD.match(text, at, at + 200)
+    at = lead.end() if lead else at
+    end = _STOP.search(text, at, at + MAX_CHARS)
+    segment = text[at : end.start() if end else at + MAX_CHARS]
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\begin", "\\end")):
+        if segment.startswith(opening) and (close := text.find(closing, at + 2, at + MAX_CHARS)) >= 0:
+            return text[at : close + 2]
+    return segment
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a text is an answer and nothing else: it parses, and is not a sentence."""
+    words = len(_PROSE.findall(text))
+    if is_marked(text) or words > 6 or _SENTENCE.search(text):  # noqa: PLR2004 - words of a unit
+        return False
+    if not words and "\\" in text:
+        return True
+    try:
+        readings(text)
+    except NotMathError:
+        return False
+    return True
+
+
+_SENTENCE: Final = re.compile(
+    r"\b(?:is|are|was|the|so|therefore|thus|hence|we|have|get|gets|it|its|because|then|which|that|has|find|found|not|therefore|this|there|first|can't)\b"
+    r"|[.!?]\s+\S|[\u4e00-\u9fff]{4}|\n",
+    re.IGNORECASE,
+)
+
+
+def _value(text: str, *, leading: bool) -> str | None:
+    """The value in a stretch of prose: the first thing in it where `leading`, else the last."""
+    stripped = trim(text)
+    if not stripped:
+        return None
+    if leading and len(stripped) <= MAX_BARE and _is_bare(stripped):
+        return stripped
+    if found := sorted(_values(text)):
+        return _leading(text, found) if leading else max(found, key=lambda item: (item[1], -item[0]))[2]
+    if leading and len(stripped) <= MAX_BARE and len(stripped.split()) <= 8:  # noqa: PLR2004 - a phrase
+        return stripped
+    return None
+
+
+def _leading(text: str, found: list[tuple[int, int, str]]) -> str:
+    """The value that answers in a sentence: what it begins with, what a sum comes to, what stands after "is"."""
+    if not text[: found[0][0]].strip(_EDGES + "$("):
+        return found[0][2]
+    if "=" in text:
+        return found[-1][2]
+    stated = [value for start, _, value in found if _STATED.search(text, max(0, start - 12), start)]
+    numbers = [value for _, _, value in found if any(char.isdigit() for char in value)]
+    return (stated or numbers or [found[-1][2]])[0]
+
+
+def _values(text: str) -> list[tuple[int, int, str]]:
+    """The formulas and numbers in a text as (start, end, value); a number inside a formula does not count."""
+    found = []
+    for match in _SPAN.finditer(text):
+        value = next(group for group in match.groups() if group)
+        if _parses(value) or ("\\" in value and not _PROSE.search(value)):
+            after = _PERCENT_AFTER.match(text, match.end())
+            found.append((match.start(), match.end(), value.strip() + ("\\%" if after and "%" not in value else "")))
+    covered = [(start, end) for start, end, _ in found]
+    for match in _LATEX_RUN.finditer(text):
+        if not _inside(match.start(), covered) and (value := _longest(match[0])):
+            found.append((match.start(), match.start() + len(value), value))
+    covered = [(start, end) for start, end, _ in found]
+    found += [(m.start(), m.end(), m[0].strip()) for m in _NUMBER.finditer(text) if not _inside(m.start(), covered)]
+    return found
+
+
+def _inside(at: int, spans: list[tuple[int, int]]) -> bool:
+    return any(start <= at < end for start, end in spans)
+
+
+def _parses(value: str) -> bool:
+    try:
+        return bool(readings(value))
+    except NotMathError:
+        return False
+
+
+def _longest(run: str) -> str | None:
+    """The longest start of a run of LaTeX that is an answer, cut back at blanks and closing marks."""
+    cuts = [at for at, char in enumerate(run) if char in " )]},;."][-12:]
+    for at in (len(run), *reversed(cuts)):
+        for candidate in (run[:at], run[: at + 1]):
+            if trim(candidate) and not _PROSE.search(candidate.replace("\\", "\\\\")) and _parses(candidate):
+                return trim(candidate)
+    return None
