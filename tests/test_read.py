@@ -185,6 +185,13 @@ def test_no_frame_has_more_rows_than_asked_for(tmp_path, name):
     assert heights == [4, 4, 2]
 
 
+def test_rows_are_counted_on_from_frame_to_frame(tmp_path):
+    lines(tmp_path / "a.jsonl", *({"x": i} for i in range(5)))
+    lines(tmp_path / "b.jsonl", {"x": 5})
+    frame = read(corpus(tmp_path, "a.jsonl", "b.jsonl"), "x", batch_rows=2)
+    assert frame["row"].to_list() == frame["x"].to_list() == list(range(6))
+
+
 def test_a_wide_json_row_ends_a_batch_early(tmp_path):
     lines(tmp_path / "a.jsonl", *({"x": "y" * 5_000_000} for _ in range(8)))
     assert [frame.height for frame in scan(corpus(tmp_path, "a.jsonl"), ["x"])] == [4, 4]

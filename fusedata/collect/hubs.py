@@ -85,7 +85,7 @@ def from_modelscope(
                     name,
                     revision=revision,
                     cache_dir=cache,
-                    
+                    expected_sha256=digest,
                     file_size=size,
                 )
             )

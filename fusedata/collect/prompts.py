@@ -66,12 +66,11 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.D
     """Give one row a distinct problem: corpus_row (its first), text, answer (null: they conflict), prompt_id."""
     columns = list(dict.fromkeys([corpus.prompt, *([corpus.answer] if corpus.answer else []), *corpus.where]))
     rows = scan_lazy(located, columns)
-    if rows is None:
-        rows = pl.concat(list(scan(located, columns))).lazy()
-    problems = _grouped(_filtered(rows, corpus), corpus)
-    counts, found = _collect_all(corpus, [_counts(rows, corpus), problems])
-    collected.funnel += [(corpus.id, what, count) for what, count in counts.row(0, named=True).items() if count]
-    found = found.sort("corpus_row")
+    frames = [rows] if rows is not None else (frame.lazy() for frame in scan(located, columns))
+    parts = [_collect_all(corpus, [_counts(f, corpus), _grouped(_filtered(f, corpus), corpus)]) for f in frames]
+    counts = pl.concat([counts for counts, _ in parts]).sum().row(0, named=True)
+    collected.funnel += [(corpus.id, what, count) for what, count in counts.items() if count]
+    found = _merged(pl.concat([problems for _, problems in parts]).lazy()).collect().sort("corpus_row")
     ids = [prompt_id(messages(text)) for text in found["text"]]
     return found.with_columns(prompt_id=pl.Series(ids, dtype=pl.String))
 
@@ -110,13 +109,20 @@ def _counts(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
 
 def _grouped(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
     answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else pl.lit(None, pl.String)
-    rows = rows.select("row", text=_text(corpus), gold=answer)
-    return rows.group_by("text").agg(
-        pl.col("row").min().alias("corpus_row"),
-        pl.len().alias("rows"),
-        pl.col("gold").min().alias("answer"),
-        pl.col("gold").max().alias("other_answer"),
+    rows = rows.select(corpus_row="row", text=_text(corpus), answer=answer, other_answer=answer, rows=pl.lit(1))
+    return _merged(rows)
+
+
+def _merged(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Merge rows of equal text, by two 64-bit hashes: polars' grouping by strings would grow with the corpus."""
+    text = pl.col("text")
+    merged = rows.group_by(text.hash(1).alias("hash"), text.hash(2).alias("other_hash")).agg(
+        text.first(),
+        pl.col("corpus_row", "answer").min(),
+        pl.col("other_answer").max(),
+        pl.col("rows").sum(),
     )
+    return merged.drop("hash", "other_hash")
 
 
 def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:

@@ -51,10 +51,11 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 
+from fusedata.verify.math_boxes import Found
 from fusedata.verify.math_choice import choice, is_choice, locate_choice
 from fusedata.verify.math_clean import clean
-from fusedata.verify.math_exact import ExactJudge
-from fusedata.verify.math_extract import MAX_BARE, Found, extract_answer, is_marked, locate
+from fusedata.verify.math_extract import MAX_BARE, extract_answer, is_marked, locate
+from fusedata.verify.math_judge import ExactJudge
 from fusedata.verify.math_parse import MAX_CHARS, readings
 from fusedata.verify.math_pool import Ticket, WorkerPool
 from fusedata.verify.math_rational import rational_or_none
@@ -196,7 +197,7 @@ def _found(gold: str, response: str) -> Found:
     return found
 
 
-def _compared(gold: str, answer: str, found: Found) -> MathVerdict | _Open:
+def _compared(gold: str, answer: str, found: Found) -> MathVerdict | _Open:  # noqa: PLR0911 - one for each way
     letters = choice(gold), choice(answer)
     if letters[0] and letters[1] and (is_choice(gold) or is_choice(answer)):
         return MathVerdict(letters[0] == letters[1], answer, "exact", found.detail)

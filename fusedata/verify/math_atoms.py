@@ -3,9 +3,9 @@
 from fractions import Fraction
 from typing import Final
 
+from fusedata.verify.math_cursor import MAX_DEPTH, Cursor, joined
 from fusedata.verify.math_tokens import FUNCTIONS, Node, NotMathError, Token, is_word, number, repeating
 
-MAX_DEPTH: Final = 40
 _OPENING: Final[dict[str, str]] = {"(": ")]", "[": ")]", r"\{": r"\}", "{": "}"}
 CONSTANTS: Final[dict[str, Node]] = {
     **dict.fromkeys((r"\pi", "pi"), ("const", "pi")),
@@ -26,68 +26,8 @@ _STRUCTURAL: Final = (
 NOT_SYMBOLS: Final = frozenset("\\" + name for name in _STRUCTURAL.split())
 
 
-class Atoms:
-    """A cursor over the tokens of one answer, and the rules for what cannot be taken apart further."""
-
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.depth = 0
-        self.bars = 0
-        self.marks = 0
-
-    def peek(self, ahead: int = 0) -> Token:
-        """A token that is not taken yet."""
-        at = self.at + ahead
-        return self.tokens[at] if at < len(self.tokens) else Token("end", "")
-
-    def take(self) -> Token:
-        """The next token."""
-        token = self.peek()
-        self.at += 1
-        return token
-
-    def expect(self, value: str) -> None:
-        """Take a bracket that must stand here."""
-        if (token := self.take()).value != value:
-            raise NotMathError("the answer is unfinished" if token.kind == "end" else "unbalanced brackets")
-
-    def items(self, closing: str) -> tuple[list[Node], bool]:
-        """Items up to (not past) a closing bracket or the end, and whether a separator stood between them."""
-        raise NotImplementedError
-
-    def relation(self) -> Node:
-        """One item of a list."""
-        raise NotImplementedError
-
-    def factor(self) -> Node:
-        """An atom with what is written after it: powers, subscripts, `!`, `%`."""
-        raise NotImplementedError
-
-    def continues(self) -> bool:
-        """Whether the next token is a factor that is multiplied by standing beside."""
-        raise NotImplementedError
-
-    def count_mark(self) -> None:
-        """Bound what nests without brackets."""
-        self.marks += 1
-        if self.marks > MAX_DEPTH:
-            raise NotMathError("the answer is nested too deeply")
-
-    def raw_group(self) -> str:
-        """The next token or braced group, as text."""
-        if self.peek().value != "{":
-            sign = self.take().value if self.peek().value in {"-", "+"} else ""
-            return sign + self.take().value
-        self.take()
-        depth, parts = 1, []
-        while depth:
-            token = self.take()
-            if token.kind == "end":
-                raise NotMathError("the answer is unfinished")
-            depth += (token.value == "{") - (token.value == "}")
-            parts.append(token.value if depth else "")
-        return "".join(parts)
+class Atoms(Cursor):
+    """The rules for what cannot be taken apart further."""
 
     def argument(self, *, whole: bool = False) -> Node:
         r"""The argument of a command: a braced group, or one token (one digit of a number unless `whole`)."""
@@ -326,11 +266,6 @@ def _function(name: str, inside: tuple[Node, ...], index: Node | None) -> Node:
     if name == "abs" and len(inside) == 1:
         return ("abs", inside[0])
     return ("fn", name, *inside, *(() if index is None else (index,)))
-
-
-def joined(name: str, nodes: list[Node]) -> Node:
-    """Several nodes under one name; one node as it is."""
-    return nodes[0] if len(nodes) == 1 else (name, *nodes)
 
 
 def _digits(node: Node) -> str:

@@ -184,6 +184,27 @@ def _spaced(text: str) -> str:
     return _BLANKS.sub(" ", text).replace("**", "^")
 
 
-def join_commas(text: str) -> str:
+def _join_commas(text: str) -> str:
     """`1,234,567` as `1234567`; commas that do not stand before groups of three are left."""
     return _LONE_GROUPS.sub(_joined, text)
+
+
+def join_outside_brackets(text: str) -> str:
+    """Digit groups closed up, but not between brackets: `(1,234)` is a pair."""
+    if "," not in text:
+        return text
+    if not any(bracket in text for bracket in "([{"):
+        return _join_commas(text)
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(text):
+        if char in "([{":
+            if not depth:
+                parts.append(_join_commas(text[start:at]))
+                start = at
+            depth += 1
+        elif char in ")]}" and depth:
+            depth -= 1
+            if not depth:
+                parts.append(text[start : at + 1])
+                start = at + 1
+    return "".join(parts) + (_join_commas(text[start:]) if not depth else text[start:])

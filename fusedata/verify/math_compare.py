@@ -70,9 +70,9 @@ def _equal(left: Node, right: Node, judge: Judge) -> bool | None:  # noqa: PLR09
     if kinds & {"union", "ratio"}:
         if left[0] != right[0]:
             return False
-        return (
-            every(left[1:], right[1:], judge) if left[0] == "ratio" else (matched(left[1:], right[1:], judge) or None)
-        )
+        if left[0] == "ratio":
+            return _ratios(left, right, judge)
+        return matched(left[1:], right[1:], judge) or None
     return judge.same(left, right)
 
 
@@ -152,6 +152,16 @@ def _relations(left: Node, right: Node, judge: Judge) -> bool | None:
     if sign is None:
         return None
     return (sign == 1 and direct) or (sign == -1 and turned)
+
+
+def _ratios(left: Node, right: Node, judge: Judge) -> bool | None:
+    """2:3 may be 4:6, but 3:15 as a time is not 6:30: what is proportional is left open."""
+    verdict = every(left[1:], right[1:], judge)
+    if verdict is not False or len(left) != len(right):
+        return verdict
+    values = [[rational_or_none(item) for item in side[1:]] for side in (left, right)]
+    scales = {a / b if a is not None and b else None for a, b in zip(*values, strict=True)}
+    return None if len(scales) == 1 else False
 
 
 # -- lists, tuples, sets, intervals --------------------------------------------------------------------------------

@@ -12,32 +12,17 @@ Tried in this order, the later in the text winning between the first three:
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
+from fusedata.verify.math_boxes import PERCENT_AFTER, Found, boxes
 from fusedata.verify.math_parse import MAX_CHARS, readings
 from fusedata.verify.math_tokens import NotMathError
 
-MAX_BOXES: Final = 32
 MAX_BARE: Final = 300
 TAIL: Final = 20_000
 _LAST_RESORT: Final = "no marked answer: the last value was taken"
 
 
-class Found(NamedTuple):
-    """What was read off a response: the answer, or None and why."""
-
-    answer: str | None
-    detail: str = ""
-
-
-_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*")
-_JOINT_NOISE: Final = re.compile(
-    r"\\(?:quad|qquad|text|mathrm|textbf|[()\[\],;:! ])|[\s${}.]|\*\*"
-    r"|\\[A-Za-z]*(?:_\{?\w+\}?)?\s*=|[A-Za-z](?:_\{?\w+\}?)?\s*="
-)
-_JOINT: Final = re.compile(r"(?:[,;和或、，]|and|or|&)+(?:and|or)?", re.IGNORECASE)
-_JOINT_PHRASE: Final = re.compile(r"[^.!?\n]{0,40}(?:\band\b|\bor\b|和|或)\s?[^.!?\n]{0,20}")
-_PERCENT_AFTER: Final = re.compile(r"\s{0,3}(?:\$|\\\))?\s{0,3}(?:\\?%|percent\b|per cent\b|pct\b)")
 _STRONG: Final = re.compile(r"final\s{1,4}answer|最终答案", re.IGNORECASE)
 ANCHOR: Final = re.compile(
     r"(?:\banswers?|\bsolution set|\bsolutions?(?!\W{0,4}[:：]))\W{0,4}(?:to [^.:\n]{1,60}?|for [^.:\n]{1,60}?)?\s{0,3}"
@@ -86,7 +71,7 @@ def locate(response: str) -> Found:
     if strong > box and (answer := _after(response, strong)):
         return Found(answer)
     if box >= 0:
-        return _boxes(response, box)
+        return boxes(response, box)
     return _unboxed(response)
 
 
@@ -111,65 +96,6 @@ def _marked_line(response: str, mark: int) -> str:
         start += 1
     end = response.find("\n", start)
     return trim(response[start : end if end >= 0 else None])
-
-
-# -- boxes ---------------------------------------------------------------------------------------------------------
-
-
-def _boxes(response: str, last: int) -> Found:
-    """The last box, with the boxes before it that are joined to it."""
-    content, end = _box(response, last)
-    if content is None:
-        return Found(None, "the final answer is unfinished")
-    if _PERCENT_AFTER.match(response, end) and not content.rstrip().endswith("%"):
-        content += "\\%"
-    contents, start = [content], last
-    for _ in range(MAX_BOXES):
-        nearest = max(0, start - MAX_CHARS)
-        before = max(response.rfind("\\boxed", nearest, start), response.rfind("\\fbox", nearest, start))
-        if before < 0:
-            break
-        content, end = _box(response, before)
-        if content is None or not end <= start or not _joins(response[end:start]):
-            break
-        start = before
-        if content not in contents:
-            contents.append(content)
-    return Found(" , ".join(reversed(contents)).strip())
-
-
-def _box(response: str, at: int) -> tuple[str | None, int]:
-    """The content of the box at `at` and where it ends; None where it is never closed."""
-    match = _BOX.match(response, at)
-    if not match or match.end() >= len(response):
-        return None, len(response)
-    start = match.end()
-    if response[start] != "{":
-        end = start + 1
-        while end < len(response) and response[end].isalnum():
-            end += 1
-        return response[start:end], end
-    depth = 0
-    for at in range(start, min(len(response), start + 2 * MAX_CHARS)):  # noqa: PLR1704
-        if response[at] in "{}" and response[at - 1] != "\\":
-            depth += 1 if response[at] == "{" else -1
-            if not depth:
-                return response[start + 1 : at], at + 1
-    return None, len(response)
-
-
-def _joins(between: str) -> bool:
-    """Whether the text between two boxes makes one answer of them."""
-    if len(between) > 120:  # noqa: PLR2004 - a joint is short
-        return False
-    if ". " in between or "\n\n" in between:
-        return False
-    left = _JOINT_NOISE.sub("", between)
-    return (
-        not left
-        or bool(_JOINT.fullmatch(left))
-        or bool(_JOINT_PHRASE.fullmatch(" ".join(between.split())) and "=" not in left)
-    )
 
 
 # -- phrases -------------------------------------------------------------------------------------------------------
@@ -267,23 +193,26 @@ def _leading(text: str, found: list[tuple[int, int, str]]) -> str:
 
 def _values(text: str) -> list[tuple[int, int, str]]:
     """The formulas and numbers in a text as (start, end, value); a number inside a formula does not count."""
-    found = []
-    for match in _SPAN.finditer(text):
-        value = next(group for group in match.groups() if group)
-        if _parses(value) or ("\\" in value and not _PROSE.search(value)):
-            after = _PERCENT_AFTER.match(text, match.end())
-            found.append((match.start(), match.end(), value.strip() + ("\\%" if after and "%" not in value else "")))
-    covered = [(start, end) for start, end, _ in found]
+    found = [span for match in _SPAN.finditer(text) if (span := _span(text, match))]
     for match in _LATEX_RUN.finditer(text):
-        if not _inside(match.start(), covered) and (value := _longest(match[0])):
-            found.append((match.start(), match.start() + len(value), value))
-    covered = [(start, end) for start, end, _ in found]
-    found += [(m.start(), m.end(), m[0].strip()) for m in _NUMBER.finditer(text) if not _inside(m.start(), covered)]
-    return found
+        start = match.start()
+        if not _inside(start, found) and (value := _longest(match[0])):
+            found.append((start, start + len(value), value))
+    numbers = [(m.start(), m.end(), m[0].strip()) for m in _NUMBER.finditer(text) if not _inside(m.start(), found)]
+    return found + numbers
 
 
-def _inside(at: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start <= at < end for start, end in spans)
+def _span(text: str, match: re.Match[str]) -> tuple[int, int, str] | None:
+    """A formula between dollars or brackets, with a percent sign that follows it; None where it is prose."""
+    value = next(group for group in match.groups() if group).strip()
+    if not _parses(value) and ("\\" not in value or _PROSE.search(value)):
+        return None
+    percent = "\\%" if "%" not in value and PERCENT_AFTER.match(text, match.end()) else ""
+    return match.start(), match.end(), value + percent
+
+
+def _inside(at: int, spans: list[tuple[int, int, str]]) -> bool:
+    return any(start <= at < end for start, end, _ in spans)
 
 
 def _parses(value: str) -> bool:

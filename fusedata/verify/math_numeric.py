@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
-from fusedata.verify.math_exact import ExactJudge
+from fusedata.verify.math_judge import ExactJudge
 from fusedata.verify.math_rational import MAX_FACTORIAL, UndecidedError, decimal, rounds
 from fusedata.verify.math_shape import symbols
 from fusedata.verify.math_tokens import Node

@@ -15,8 +15,9 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from fusedata.verify.math_atoms import CONSTANTS, MAX_DEPTH, NOT_SYMBOLS, Atoms, joined
-from fusedata.verify.math_clean import clean, join_commas
+from fusedata.verify.math_atoms import CONSTANTS, NOT_SYMBOLS, Atoms
+from fusedata.verify.math_clean import clean, join_outside_brackets
+from fusedata.verify.math_cursor import MAX_DEPTH, joined
 from fusedata.verify.math_tokens import (
     DEGREE,
     FUNCTIONS,
@@ -199,11 +200,7 @@ class _Parser(Atoms):
         """Whether the next token is a factor that is multiplied by standing beside."""
         token = self.peek()
         if token.kind == "cmd":
-            return (
-                (token.value not in NOT_SYMBOLS or token.value == r"\begin")
-                and token.value not in _RELATIONS
-                and token.value not in {r"\pm", r"\mp", r"\times", r"\quad"}
-            )
+            return token.value not in NOT_SYMBOLS or token.value == r"\begin"
         if token.kind == "word":
             return not (self._wordy() and not self._called())
         return token.kind == "op" and (token.value in {"(", "{"} or (token.value == "|" and not self.bars))
@@ -267,17 +264,12 @@ _DECIMAL_COMMA: Final = re.compile(r"\d+,\d+")
 _ENDS: Final = re.compile(r"[\s.,;:]+$")
 
 
-def parse(text: str) -> Node:
-    """The tree of one answer, read the usual way; raise `NotMathError` where there is none."""
-    return readings(text)[0]
-
-
 def readings(text: str) -> list[Node]:
     """Every way an answer may be read, the usual one first: `1,234` may be a list, and `1,5` a decimal."""
     if len(text) > MAX_CHARS:
         raise NotMathError("the answer is too long")
     text = _ENDS.sub("", clean(text))
-    found = [_tree(_join_outside_brackets(text))]
+    found = [_tree(join_outside_brackets(text))]
     if "," not in text:
         return found
     if found[0][0] != "seq":
@@ -292,27 +284,6 @@ def _tries(text: str) -> list[Node]:
         return [_tree(text)]
     except NotMathError:
         return []
-
-
-def _join_outside_brackets(text: str) -> str:
-    """Digit groups closed up, but not between brackets: `(1,234)` is a pair."""
-    if "," not in text:
-        return text
-    if not any(bracket in text for bracket in "([{"):
-        return join_commas(text)
-    parts, depth, start = [], 0, 0
-    for at, char in enumerate(text):
-        if char in "([{":
-            if not depth:
-                parts.append(join_commas(text[start:at]))
-                start = at
-            depth += 1
-        elif char in ")]}" and depth:
-            depth -= 1
-            if not depth:
-                parts.append(text[start : at + 1])
-                start = at + 1
-    return "".join(parts) + (join_commas(text[start:]) if not depth else text[start:])
 
 
 def _tree(text: str) -> Node:

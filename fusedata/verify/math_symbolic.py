@@ -16,7 +16,7 @@ from fusedata.verify.math_tokens import Node, NotMathError
 
 MAX_SYMBOLIC_CHARS: Final = 400
 MAX_NESTING: Final = 12
-_HUGE: Final = re.compile(r"\d{16}|\^\s*\{?\s*\(?-?\d{4}|\^\s*\{[^{}]*\^|\^[^{]?\^|!|\d_|\*\*|\d[eE]\d")
+_HUGE: Final = re.compile(r"\d{16}|\^\s*\{?\s*\(?-?\d{4}|\^\s*\{[^{}]*\^|\^[^{]?\^|!|\d_|\d\s?:|\*\*|\d[eE]\d")
 Verdict = tuple[bool | None, str]
 
 

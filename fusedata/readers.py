@@ -1,0 +1,135 @@
+"""What the readers share: reading a run while another process may be writing it, and where its prompts end up.
+
+Not promised: that two tables are read at the same instant. Each part is whole, and a count may lag behind the writer.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from fusedata.config import validate
+from fusedata.dataset import Tables, candidates
+from fusedata.errors import FusedataError, RunError
+from fusedata.recipe import Recipe
+from fusedata.schema import KEY
+from fusedata.select import Selection, select
+from fusedata.split import assign, held_out
+from fusedata.store import Parts, Run, collect, first_line
+
+ResultT = TypeVar("ResultT")
+KINDS = ("sft", "dpo")
+FAILURES = (pl.exceptions.PolarsError, OSError)
+"""What polars raises where a file cannot be read."""
+
+_WAITS = (0.02, 0.1, 0.4)
+"""Seconds before each further try where a file went away: a writer replaces failed rows and the dataset."""
+
+
+def settled(read: Callable[[], ResultT]) -> ResultT:
+    """Read what another process may be writing: again, where a file went away meanwhile. Raises what `read` raises."""
+    for wait in _WAITS:
+        try:
+            return read()
+        except RunError:
+            time.sleep(wait)
+    return read()
+
+
+def recipe_of(run: Run) -> Recipe:
+    """Give the recipe in force in a run. Raises RunError where this fusedata cannot read it."""
+    try:
+        return validate(Recipe, run.state["recipe"], "recipe")
+    except (KeyError, FusedataError) as error:
+        raise RunError(f"{run.root / 'run.json'}: holds no recipe of this fusedata ({first_line(error)}).") from error
+
+
+def of_prompts(rows: pl.LazyFrame, prompts: pl.DataFrame) -> pl.LazyFrame:
+    """Keep the rows that belong to one of `prompts`."""
+    return rows.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")
+
+
+def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
+    """Select and split as a build does, without texts: the candidates, the selection, and where each prompt goes."""
+    found = collect(candidates(tables), tables.all())
+    checked, rewarded = recipe.correctness is not None, recipe.reward is not None
+    selection = select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
+    return found, selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
+
+
+def expected(recipe: Recipe, found: pl.DataFrame, selection: Selection, places: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Give the keys, rewards and splits that the datasets of these tables have; what `published` gives of a dataset."""
+    rewards = found.select(*KEY, "reward")
+    sft = selection.sft.join(places.filter("sft").select("prompt_id"), on="prompt_id", how="semi")
+    dpo = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
+    dpo = dpo.drop("chosen_reward", "rejected_reward").rename({"chosen_source_model": "source_model"})
+    for side, model in (("chosen", "source_model"), ("rejected", "rejected_source_model")):
+        named = {"source_model": model, "sample": f"{side}_sample", "reward": f"{side}_reward"}
+        dpo = dpo.join(rewards.rename(named), on=["prompt_id", model, f"{side}_sample"], how="left")
+    rows = {"sft": sft.join(rewards, on=KEY, how="left"), "dpo": dpo}
+    return {kind: _keyed(_with_split(frame, recipe), kind) for kind, frame in rows.items()}
+
+
+_COLUMNS = {
+    "sft": [*KEY, "reward"],
+    "dpo": [
+        *("prompt_id", "source_model", "rejected_source_model"),
+        *(f"{side}_{name}" for side in ("chosen", "rejected") for name in ("sample", "reward")),
+    ],
+}
+
+
+def published(folder: Path, kind: str) -> pl.DataFrame:
+    """Read the keys, rewards and splits of the dataset in `folder`; no row where it is absent. Raises RunError."""
+    rows = scan_dataset(folder)
+    if rows is None:
+        return pl.DataFrame(schema={"prompt_id": pl.String(), "split": pl.String()})
+    return _keyed(collect_files(rows.select(*_COLUMNS[kind], "split"), [folder]), kind)
+
+
+def _with_split(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    test = held_out(rows["prompt_id"], recipe.split.test, recipe.seed)
+    return rows.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train")))
+
+
+def _keyed(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+    return rows.select(*_COLUMNS[kind], "split").sort("prompt_id")
+
+
+def data_files(folder: Path) -> dict[str, list[Path]]:
+    """List the Parquet files of a dataset folder by split: `data/<split>-*.parquet`."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted((folder / "data").glob("*.parquet")):
+        files.setdefault(path.stem.split("-")[0], []).append(path)
+    return files
+
+
+def scan_dataset(folder: Path) -> pl.LazyFrame | None:
+    """Read a dataset folder lazily, with a last column `split`; None where it holds no data."""
+    splits = [
+        pl.scan_parquet(paths).with_columns(split=pl.lit(split)) for split, paths in data_files(folder).items()
+    ]
+    return pl.concat(splits) if splits else None
+
+
+def collect_files(frame: pl.LazyFrame, folders: Sequence[Path], tables: Sequence[Parts] = ()) -> pl.DataFrame:
+    """Collect a query over dataset folders and tables, streaming. Raises RunError naming the file that is unreadable."""
+    try:
+        return frame.collect(engine="streaming")
+    except FAILURES as error:
+        check_files(folders, tables)
+        raise RunError(f"{folders[0] if folders else 'The run'}: cannot be read ({first_line(error)}).") from error
+
+
+def check_files(folders: Sequence[Path], tables: Sequence[Parts] = ()) -> None:
+    """Read every file of dataset folders and tables. Raises RunError naming the first that cannot be read."""
+    for table in tables:
+        collect(table.scan().select(pl.all().is_null().sum()), [table])
+    for path in (path for folder in folders for paths in data_files(folder).values() for path in paths):
+        try:
+            pl.read_parquet(path)
+        except FAILURES as error:
+            remedy = "build again: the dataset is written anew from the run's tables"
+            raise RunError(f"{path}: cannot be read ({first_line(error)}); {remedy}.") from error

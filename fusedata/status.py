@@ -1,0 +1,294 @@
+"""What a run has done, what failed and why, what is left. A reader: it takes no lock and writes nothing."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from fusedata.build import read_prompts, run_tables
+from fusedata.dataset import Tables
+from fusedata.errors import FusedataError, RunError
+from fusedata.ledger import Difference
+from fusedata.profile import effective, find_profile, load_profile
+from fusedata.publish.stage import recipe_toml
+from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, settled
+from fusedata.recipe import Recipe, find_recipe, load_recipe
+from fusedata.schema import DROPPED, KEY, PROMPTS
+from fusedata.store import Parts, Run, collect, first_line, read_run
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows failed or could not be judged: the text (numbers that vary are N), how often, and one such row."""
+
+    text: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One table of one source: `wanted` = `done` + `failed` + `left`; `wanted` and `left` are None where not yet known.
+
+    `verdicts` counts right, wrong and unjudged; `reasons` tell of failed rows, of verdicts the unjudged ones.
+    """
+
+    table: str
+    source: str
+    wanted: int | None
+    done: int
+    failed: int = 0
+    verdicts: Counts | None = None
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def left(self) -> int | None:
+        """Rows that were not tried yet."""
+        return None if self.wanted is None else max(0, self.wanted - self.done - self.failed)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where the rows of a corpus went.
+
+    rows_read = sum(left_out) + prompts, and prompts = sft + dpo - both + sum(dropped); `holds` says that it is so.
+    `dropped` and the counts before it are None where there is no dataset of these tables.
+    """
+
+    corpus: str
+    rows_read: int
+    left_out: Counts
+    prompts: int
+    sft: int | None
+    dpo: int | None
+    both: int | None
+    dropped: Counts | None
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Published:
+    """The dataset folder: rows a split of `sft` and `dpo`, and why it is not what the tables give (empty: it is)."""
+
+    sft: Counts
+    dpo: Counts
+    stale: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a run. `prompts` is None until they are collected; `flows` has a row a corpus then."""
+
+    run: Path
+    recipe: str
+    description: str
+    profile: str
+    fusedata: str
+    limit: int | None
+    stand_ins: tuple[Difference, ...]
+    prompts: int | None
+    progress: tuple[Progress, ...]
+    flows: tuple[Flow, ...]
+    dataset: Published | None
+    next: tuple[str, ...]
+
+    @property
+    def left(self) -> int | None:
+        """Rows of all tables not tried yet, as far as is known; None before the prompts are collected."""
+        return None if self.prompts is None else sum(p.left or 0 for p in self.progress)
+
+
+def status(root: Path) -> Status:
+    """Read the state of the run in `root`. Raises RunError: no run there, or a part that cannot be read."""
+    read_run(root)
+    return settled(lambda: _status(read_run(root)))
+
+
+def _status(run: Run) -> Status:
+    recipe, funnel = recipe_of(run), _funnel(run)
+    prompts = read_prompts(run)
+    tables = run_tables(run, prompts)
+    progress = tuple(_progress(run, recipe, tables, known=funnel is not None))
+    left = sum(p.left or 0 for p in progress)
+    dataset, places = _published(run, tables, recipe, [] if funnel else ["its prompts are not collected"], left)
+    state = run.state
+    return Status(
+        run=run.root,
+        recipe=recipe.name,
+        description=recipe.description,
+        profile=state["profile"],
+        fusedata=state["fusedata"],
+        limit=recipe.limit,
+        stand_ins=tuple((key, before, after) for key, before, after in state["stand_ins"]),
+        prompts=None if funnel is None else prompts.height,
+        progress=progress,
+        flows=() if funnel is None else _flows(run, recipe, funnel, places),
+        dataset=dataset,
+        next=_next(run, recipe, dataset, failed=sum(p.failed for p in progress)),
+    )
+
+
+def _funnel(run: Run) -> list[tuple[str, str, int]] | None:
+    """Give what collecting counted; None: it has not finished."""
+    path = run.parts("prompts", "", PROMPTS).folder / "funnel.json"
+    try:
+        return [(corpus, what, count) for corpus, what, count in orjson.loads(path.read_bytes())]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({first_line(error)}).") from error
+
+
+def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[Progress]:
+    samples = {model.id: model.samples for model in recipe.source_models}
+    wanted = int(tables.prompts["sampled"].sum())
+    rows = []
+    for label, parts in zip(run.labels("responses"), tables.responses, strict=True):
+        count = wanted * samples[label] if label in samples else None
+        rows.append(_drawn(label, parts, tables.prompts, count, known=known))
+    for table, scored in (("verdicts", tables.verdicts), ("rewards", tables.rewards)):
+        rows += [
+            _scored(table, label, responses, parts, tables.prompts, known=known)
+            for label, responses, parts in zip(run.labels(table), tables.responses, scored, strict=True)
+        ]
+    return rows
+
+
+def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, *, known: bool) -> Progress:
+    """Count the responses of one source; of those that a corpus carries, what is there is what is wanted."""
+    asked = prompts if wanted is None else prompts.filter("sampled")
+    done = _count(of_prompts(parts.scan("part").select("prompt_id"), asked), [parts])
+    reasons = _reasons(of_prompts(parts.scan("failed"), asked), pl.col("error"), [parts])
+    failed = sum(reason.count for reason in reasons)
+    total = done + failed if wanted is None else wanted
+    return Progress("responses", label, total if known else None, done, failed, reasons=reasons)
+
+
+def _scored(
+    table: str, label: str, responses: Parts, parts: Parts, prompts: pl.DataFrame, *, known: bool
+) -> Progress:
+    """Count the verdicts or rewards of one source: wanted is one for each response that has a text."""
+    keys = of_prompts(responses.scan("part").filter(pl.col("error").is_null()).select(KEY), prompts)
+    done, tries = parts.scan("part").join(keys, on=KEY, how="semi"), [parts, responses]
+    total = _count(keys, [responses])
+    if table == "rewards":
+        reasons = _reasons(parts.scan("failed").join(keys, on=KEY, how="semi"), pl.col("error"), tries)
+        failed = sum(reason.count for reason in reasons)
+        return Progress(table, label, total if known else None, _count(done, tries), failed, reasons=reasons)
+    found = dict(collect(done.group_by("passed").len(), tries).iter_rows())
+    verdicts = {name: found.get(value, 0) for name, value in (("right", True), ("wrong", False), ("unjudged", None))}
+    reasons = _reasons(done.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
+    return Progress(table, label, total if known else None, sum(verdicts.values()), 0, verdicts, reasons)
+
+
+_WHY_UNJUDGED = pl.coalesce(
+    pl.col("detail").str.extract(r"(?:^|; )(?:could not be judged|gave up): (.*)$"), "detail", pl.lit("no reason given")
+)
+
+
+def _count(rows: pl.LazyFrame, tables: Sequence[Parts]) -> int:
+    return int(collect(rows.select(pl.len()), tables).item())
+
+
+def _reasons(rows: pl.LazyFrame, why: pl.Expr, tables: Sequence[Parts]) -> tuple[Reason, ...]:
+    """Count rows by why, texts that differ in numbers only together; the most frequent first."""
+    named = rows.select(*KEY, why=why.fill_null("no reason given"))
+    grouped = named.group_by(pl.col("why").str.replace_all(r"\d+(?:\.\d+)?", "N").alias("masked")).agg(
+        pl.len().alias("count"),
+        pl.when(pl.col("why").min() == pl.col("why").max()).then(pl.col("why").min()).alias("why"),
+        pl.struct(*KEY).sort_by(*KEY).first().alias("key"),
+    )
+    found = collect(grouped, tables).sort("count", "masked", descending=[True, False])
+    return tuple(
+        Reason(row["why"] or row["masked"], row["count"], "{prompt_id} {source_model} #{sample}".format(**row["key"]))
+        for row in found.iter_rows(named=True)
+    )
+
+
+def _published(
+    run: Run, tables: Tables, recipe: Recipe, progress: Sequence[Progress], *, known: bool
+) -> tuple[Published | None, pl.DataFrame | None]:
+    """Compare the dataset with what the tables give; where they agree, give the places of the prompts too."""
+    folder = run.root / "dataset"
+    if not folder.is_dir():
+        return None, None
+    rows = {kind: published(folder / kind, kind) for kind in KINDS}
+    found, selection, places = placed(tables, recipe)
+    wanted = expected(recipe, found, selection, places)
+    left = sum(p.left or 0 for p in progress)
+    doubts = {
+        "the prompts are not collected": not known,
+        f"{left:,} rows are left to do": left > 0,
+        "the recipe changed": not all(_same_recipe(folder / kind, recipe) for kind in KINDS),
+        "the tables give other rows": not all(rows[kind].equals(wanted[kind]) for kind in KINDS),
+    }
+    stale = tuple(why for why, true in doubts.items() if true)
+    splits = [dict(sorted(rows[kind]["split"].value_counts().iter_rows(), reverse=True)) for kind in KINDS]
+    return Published(*splits, stale), None if stale else places
+
+
+def _same_recipe(folder: Path, recipe: Recipe) -> bool:
+    path = folder / "recipe.toml"
+    try:
+        return not folder.exists() or path.read_text(encoding="utf-8") == recipe_toml(recipe)
+    except OSError:
+        return False
+
+
+def _flows(run: Run, recipe: Recipe, funnel: list[tuple[str, str, int]], places: pl.DataFrame | None) -> list[Flow]:
+    dropped = run.parts("dropped", "", DROPPED)
+    rows = collect(dropped.scan().group_by("corpus", "reason").len(), [dropped])
+    recorded = {(corpus, reason): count for corpus, reason, count in rows.iter_rows()}
+    return [_flow(corpus.id, funnel, recorded, places) for corpus in recipe.corpora]
+
+
+def _flow(
+    corpus: str, funnel: list[tuple[str, str, int]], recorded: dict[tuple[str, str], int], places: pl.DataFrame | None
+) -> Flow:
+    """Add up one corpus: what collecting counted, what DROPPED records, where the prompts went."""
+    counted = {what: count for name, what, count in funnel if name == corpus}
+    read, prompts = counted.pop("rows read", 0), counted.pop("prompts", 0)
+    named = {what: count for what, count in counted.items() if not what.endswith("(rows)")}
+    holds = read == sum(counted.values()) + prompts and named == {r: n for (c, r), n in recorded.items() if c == corpus}
+    if places is None:
+        return Flow(corpus, read, counted, prompts, None, None, None, None, holds)
+    own = places.filter(pl.col("corpus") == corpus)
+    sft, dpo, both = (int(own.select(column.sum()).item()) for column in _PLACES)
+    reasons = own["dropped"].drop_nulls().value_counts().sort("count", "dropped", descending=[True, False])
+    dropped = dict(reasons.iter_rows())
+    holds = holds and prompts == own.height == sft + dpo - both + sum(dropped.values())
+    return Flow(corpus, read, counted, prompts, sft, dpo, both, dropped, holds)
+
+
+_PLACES = (pl.col("sft"), pl.col("dpo"), pl.col("sft") & pl.col("dpo"))
+
+
+def _next(run: Run, recipe: Recipe, dataset: Published | None, failed: int) -> tuple[str, ...]:
+    """Give the commands that make sense now, the first first."""
+    look = f"fusedata inspect {shlex.quote(str(run.root))}"
+    if dataset is None:
+        return (_build_command(run, recipe),)
+    if dataset.stale or failed:
+        return (_build_command(run, recipe), look)
+    return (look,)
+
+
+def _build_command(run: Run, recipe: Recipe) -> str:
+    """Give the command that goes on with this run; a recipe that is not a shipped one is named by a guess."""
+    name, profile = recipe.name, str(run.state["profile"])
+    words = ["fusedata", "build", name if _is_shipped(run, name, profile) else f"{name}.toml", "--profile", profile]
+    limit = ["--limit", str(recipe.limit)] if recipe.limit else []
+    return shlex.join([*words, *limit, "--out", str(run.root)])
+
+
+def _is_shipped(run: Run, name: str, profile: str) -> bool:
+    try:
+        recipe = effective(load_recipe(find_recipe(name)), load_profile(find_profile(profile)))
+    except FusedataError:
+        return False
+    return recipe_toml(recipe) == recipe_toml(recipe_of(run).model_copy(update={"limit": recipe.limit}))

@@ -1,0 +1,178 @@
+"""Worker processes: late, dead, greedy and orphaned ones."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from fusedata.errors import VerifierError
+from fusedata.verify import math_pool
+from fusedata.verify.math_answer import MathVerifier
+
+SYMBOLIC = (r"\tan^2 y + 1", r"\sec^2 y")
+ENDLESS = ("42", r"\prod_{n=1}^{\infty} n")
+
+
+@pytest.fixture
+def verifier():
+    with MathVerifier(workers=1, timeout=1.0) as own:
+        yield own
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_late_worker_is_killed_and_the_pair_unjudged(verifier):
+    verifier.verify(*SYMBOLIC)
+    start = time.monotonic()
+    verdict = verifier.verify(*ENDLESS)
+    assert (verdict.passed, verdict.method) == (None, "symbolic")
+    assert verdict.detail == "could not be judged: no verdict within 1 s"
+    assert time.monotonic() - start < 3.0
+
+
+def test_pair_after_a_late_one_is_judged(verifier):
+    assert [v.passed for v in verifier.verify_many([ENDLESS, SYMBOLIC, ENDLESS, SYMBOLIC])] == [None, True, None, True]
+
+
+def test_worker_killed_in_the_middle_is_replaced_and_nothing_is_lost(verifier):
+    verifier.verify(*SYMBOLIC)
+    verdicts = []
+    for number, verdict in enumerate(verifier.verify_many([SYMBOLIC] * 60)):
+        if number % 10 == 3:
+            for pid in verifier._pool.pids():
+                os.kill(pid, signal.SIGKILL)
+        verdicts.append(verdict.passed)
+    assert verdicts == [True] * 60
+
+
+def test_worker_that_dies_twice_of_one_pair_leaves_it_unjudged(verifier):
+    verifier.verify(*SYMBOLIC)
+    stop = threading.Event()
+
+    def kill_always():
+        while not stop.is_set():
+            for worker in list(verifier._pool._workers):
+                if worker.ticket:
+                    worker.process.kill()
+            time.sleep(0.005)
+
+    killer = threading.Thread(target=kill_always)
+    killer.start()
+    try:
+        verdict = verifier.verify(*ENDLESS)
+    finally:
+        stop.set()
+        killer.join()
+    assert verdict.detail == "could not be judged: the worker died twice"
+
+
+def test_memory_limit_holds_in_the_worker():
+    with MathVerifier(workers=1, memory_mb=700) as verifier:
+        verifier.verify(*SYMBOLIC)
+        (pid,) = verifier._pool.pids()
+        with open(f"/proc/{pid}/limits", encoding="ascii") as limits:  # noqa: PTH123
+            line = next(line for line in limits if line.startswith("Max address space"))
+        assert line.split()[3] == str(700 << 20)
+
+
+def test_worker_out_of_memory_leaves_the_pair_unjudged():
+    with MathVerifier(workers=1, memory_mb=300, timeout=20.0) as verifier:
+        verifier.verify(*SYMBOLIC)
+        verdict = verifier.verify("42", r"\binom{10^9}{5\cdot 10^8}")
+        assert verdict.passed is None
+        assert verifier.verify(*SYMBOLIC).passed is True
+
+
+def test_worker_that_cannot_start_is_one_clear_error():
+    with MathVerifier(workers=1, memory_mb=8) as verifier, pytest.raises(VerifierError, match="8 MiB"):
+        verifier.verify(*SYMBOLIC)
+
+
+def test_missing_interpreter_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(math_pool.sys, "executable", "/nonexistent/python")
+    with MathVerifier(workers=1) as verifier, pytest.raises(VerifierError, match="cannot start"):
+        verifier.verify(*SYMBOLIC)
+
+
+def test_close_ends_the_workers_and_a_later_pair_starts_new_ones(verifier):
+    verifier.verify(*SYMBOLIC)
+    (pid,) = verifier._pool.pids()
+    verifier.close()
+    assert not alive(pid)
+    assert verifier.verify(*SYMBOLIC).passed is True
+
+
+def test_workers_run_at_the_same_time():
+    with MathVerifier(workers=2, timeout=1.5) as verifier:
+        list(verifier.verify_many([SYMBOLIC] * 4))
+        assert len(verifier._pool.pids()) == 2
+        start = time.monotonic()
+        list(verifier.verify_many([ENDLESS] * 2))
+        assert time.monotonic() - start < 2.9
+
+
+def test_threads_may_share_a_verifier(verifier):
+    verdicts = []
+    threads = [
+        threading.Thread(target=lambda: verdicts.extend(v.passed for v in verifier.verify_many([SYMBOLIC] * 10)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verdicts == [True] * 40
+
+
+PARENT = """
+import sys, time
+from fusedata.verify.math_answer import MathVerifier
+verifier = MathVerifier(workers=1, timeout=60.0)
+verifier.verify(r"\\\\tan^2 y + 1", r"\\\\sec^2 y")
+print(*verifier._pool.pids(), flush=True)
+if sys.argv[1] == "busy":
+    verifier.verify("42", r"\\\\prod_{n=1}^{\\\\infty} n")
+time.sleep(60)
+"""
+
+
+def parent(tmp_path, state):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.replace("\\\\\\\\", "\\").replace("\\\\", "\\"), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(math_pool.Path(math_pool.fusedata.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, str(script), state], stdout=subprocess.PIPE, text=True, env=environment)
+    return process, int(process.stdout.readline())
+
+
+def test_idle_worker_dies_with_a_killed_parent(tmp_path):
+    process, pid = parent(tmp_path, "idle")
+    with process:
+        assert alive(pid)
+        process.kill()
+    wait_until(lambda: not alive(pid))
+
+
+def test_interrupt_in_the_terminal_does_not_reach_the_worker(verifier):
+    verifier.verify(*SYMBOLIC)
+    (pid,) = verifier._pool.pids()
+    assert os.getsid(pid) != os.getsid(0)
+    os.kill(pid, signal.SIGINT)
+    assert verifier.verify(*SYMBOLIC).passed is True
+    assert verifier._pool.pids() == [pid]
