@@ -1,15 +1,45 @@
 """TOML into frozen pydantic models, every mistake of a file at once."""
 
 import json
+import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fusedata.errors import ConfigError
 
 ModelT = TypeVar("ModelT", bound="Model")
+Location = tuple[int | str, ...]
+Mistake = Mapping[str, Any]
+
+_REASONS = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table",
+    "extra_forbidden": "unknown key: check its spelling, or take it out",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "model_type": "must be a table",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a string, in quotes",
+    "too_long": "must hold at most {max_length} entries",
+    "too_short": "must not be empty",
+    "tuple_type": "must be an array, in square brackets",
+    "value_error": "{error}",
+}
+_TELL_FOUND = set(_REASONS) - {"extra_forbidden", "missing", "too_short", "string_too_short", "value_error"}
 
 
 class Model(BaseModel):
@@ -18,39 +48,98 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def find(kind: str, name: str, shipped: Mapping[str, Path]) -> Path:
+    """Path of a recipe or profile (`kind`), given a shipped name or the path of a TOML file. Raises ConfigError."""
+    if name in shipped:
+        return shipped[name]
+    if not name.endswith(".toml"):
+        known = ", ".join(shipped)
+        raise ConfigError(f"{name}: unknown {kind}; there are {known}, or give the path of a .toml file.")
+    if not os.path.exists(name):  # noqa: PTH110 - false where Path.exists raises: a name too long, a folder closed to us
+        raise ConfigError(f"{name}: no such {kind} file.")
+    return Path(name)
+
+
 def load(model: type[ModelT], path: Path, defaults: dict[str, object]) -> ModelT:
     """Read `path` as `model`; `defaults` fill keys that are absent. Raises ConfigError with every mistake found."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return validate(model, {**defaults, **tomllib.loads(_text(path))}, str(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply to be read.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}.") from error
-    return validate(model, {**defaults, **data}, str(path))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8: save the file in that encoding.") from error
 
 
 def validate(model: type[ModelT], data: dict[str, object], origin: str) -> ModelT:
     """Check `data`, as read from TOML, against `model`. Raises ConfigError with one line a mistake."""
+    frozen = _frozen(data)
     try:
-        return model.model_validate_json(json.dumps(data, default=str))
+        return model.model_validate(frozen)
     except ValidationError as error:
-        lines = [f"{origin}: {_key(e['loc'])}: {_reason(e)}" for e in error.errors(include_url=False)]
+        lines = [f"{origin}: {_key(m['loc'])}: {_reason(m)}." for m in _mistakes(frozen, error)]
         raise ConfigError("\n".join(lines)) from error
 
 
-def _key(location: tuple[int | str, ...]) -> str:
+def _frozen(value: object) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _frozen(entry) for key, entry in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _mistakes(data: dict[str, object], error: ValidationError) -> list[Mistake]:
+    """List the mistakes in order of the file, but not that an array is empty because its entries are wrong."""
+    found = error.errors(include_url=False)
+    within = {m["loc"][:length] for m in found for length in range(len(m["loc"]))}
+    told = [m for m in found if m["type"] != "too_short" or m["loc"] not in within]
+    return sorted(told, key=lambda mistake: _position(data, mistake["loc"]))
+
+
+def _position(data: Any, location: Location) -> tuple[int, ...]:  # noqa: ANN401
+    """Where a key stands in its file; a missing one at the end of its table."""
+    position = []
+    for part in location:
+        keys = list(data) if isinstance(data, dict) else list(range(len(data)))
+        position.append(keys.index(part) if part in keys else len(keys))
+        data = data[part] if part in keys else ()
+    return tuple(position)
+
+
+def _key(location: Location) -> str:
     key = ""
     for part in location:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return key.removeprefix(".") or "the whole file"
+        if isinstance(part, int):
+            key += f"[{part}]"
+        else:
+            key += f".{part if re.fullmatch('[A-Za-z0-9_-]+', part) else json.dumps(part, ensure_ascii=False)}"
+    return key.removeprefix(".")
 
 
-def _reason(error: object) -> str:
-    assert isinstance(error, dict)
-    if error["type"] == "extra_forbidden":
-        return "unknown key: check its spelling, or take it out."
-    if error["type"] == "missing":
-        return "is missing."
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    found = "" if error["type"] == "value_error" else f" (found {str(error['input'])[:80]!r})"
-    return f"{message}{found}."
+def _reason(mistake: Mistake) -> str:
+    kind, value = mistake["type"], mistake["input"]
+    reason = _REASONS[kind].format(**mistake.get("ctx", {}))
+    if kind == "tuple_type" and isinstance(value, dict):
+        reason = "must be an array of tables: write its name in double brackets, [[…]]"
+    return f"{reason} (found {_found(value)})" if kind in _TELL_FOUND else reason
+
+
+def _found(value: object) -> str:
+    """Show a value as TOML spells it, on one line."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, tuple):
+        return f"an array of {len(value)}"
+    if isinstance(value, str | bool):
+        value = json.dumps(value, ensure_ascii=False)
+    shown = str(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"  # noqa: PLR2004

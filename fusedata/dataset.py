@@ -7,7 +7,7 @@ import polars as pl
 
 from fusedata.recipe import Recipe
 from fusedata.schema import KEY, MESSAGES
-from fusedata.select import select
+from fusedata.select import Selection, select
 from fusedata.split import assign, held_out
 from fusedata.store import Parts, collect
 
@@ -54,6 +54,8 @@ DPO = pl.Schema(
     }
 )
 SCHEMAS = {"sft": SFT, "dpo": DPO}
+_VERDICT = {"verdict": "status", "verdict_detail": "detail"}
+_REWARD = {"reward": "reward", "tokens": "tokens"}
 
 
 @dataclass(frozen=True)
@@ -80,30 +82,38 @@ class Datasets:
 
 
 def candidates(tables: Tables) -> pl.LazyFrame:
-    """Give every response to one of the prompts with its verdict and reward, without its text."""
-    wanted = tables.prompts.lazy().select("prompt_id")
-    rows = _together(tables.responses).select(*KEY, "text_id").join(wanted, on="prompt_id", how="semi")
-    verdicts = _together(tables.verdicts).select(*KEY, "passed") if tables.verdicts else None
-    rewards = _together(tables.rewards).select(*KEY, "reward") if tables.rewards else None
-    for scores, column in (
-        (verdicts, pl.lit(None, pl.Boolean).alias("passed")),
-        (rewards, pl.lit(None, pl.Float64).alias("reward")),
-    ):
-        rows = rows.with_columns(column) if scores is None else rows.join(scores, on=KEY, how="left")
+    """Give every response to one of the prompts with its verdict and reward, without its text.
+
+    Prompts and source models are numbered (Enum, Categorical): keys of a few bytes join and group faster than strings.
+    """
+    prompt = pl.col("prompt_id").cast(pl.Enum(tables.prompts["prompt_id"].sort()), strict=False)
+
+    def read(parts: Sequence[Parts], column: str) -> pl.LazyFrame:
+        rows = _together(parts).select(prompt, pl.col("source_model").cast(pl.Categorical), "sample", column)
+        return rows.filter(pl.col("prompt_id").is_not_null())
+
+    rows = read(tables.responses, "text_id")
+    for scores, column, dtype in ((tables.verdicts, "passed", pl.Boolean), (tables.rewards, "reward", pl.Float64)):
+        none = rows.with_columns(pl.lit(None, dtype).alias(column))
+        rows = rows.join(read(scores, column), on=KEY, how="left") if scores else none
     return rows
 
 
 def assemble(tables: Tables, recipe: Recipe) -> Datasets:
-    """Select, split and join. Raises RunError where a part cannot be read."""
-    checked, rewarded = recipe.correctness is not None, recipe.reward is not None
-    found = collect(candidates(tables), tables.all())
-    selection = select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
+    """Select, split and join: keys decide, then only the texts that were selected are read. Raises RunError."""
+    selection = _selection(tables, recipe)
     places = assign(tables.prompts, selection, recipe.split, recipe.seed)
     sft = selection.sft.join(places.filter("sft").select("prompt_id"), on="prompt_id", how="semi")
     pairs = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
-    rows = _rows(tables, [sft, *(_keys(pairs, side) for side in _SIDES)], recipe)
+    rows = _rows(tables, pl.concat([sft, *(_keys(pairs, side) for side in _SIDES)]), recipe)
     sft, dpo = _sft(sft, rows), _dpo(pairs, rows)
     return Datasets(_with_test(sft, recipe), _with_test(dpo, recipe), places)
+
+
+def _selection(tables: Tables, recipe: Recipe) -> Selection:
+    found = collect(candidates(tables), tables.all())
+    checked, rewarded = recipe.correctness is not None, recipe.reward is not None
+    return select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
 
 
 def _with_test(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
@@ -115,29 +125,29 @@ def _together(tables: Sequence[Parts]) -> pl.LazyFrame:
 
 
 def _keys(pairs: pl.DataFrame, side: str) -> pl.DataFrame:
-    return pairs.select("prompt_id", source_model=f"{side}_source_model", sample=f"{side}_sample")
+    return pairs.select("prompt_id", **{column: f"{side}_{column}" for column in ("text_id", *KEY[1:])})
 
 
-def _rows(tables: Tables, wanted: list[pl.DataFrame], recipe: Recipe) -> pl.DataFrame:
-    """Give the wanted responses with texts, scores, verdicts and prompts."""
-    keys = pl.concat(wanted).unique().lazy()
-    rows = _together(tables.responses).join(keys, on=KEY, how="semi")
-    if tables.verdicts:
-        verdicts = _together(tables.verdicts).select(*KEY, verdict="status", verdict_detail="detail")
-        rows = rows.join(verdicts.join(keys, on=KEY, how="semi"), on=KEY, how="left")
-    if tables.rewards:
-        rewards = _together(tables.rewards).select(*KEY, "reward", "tokens")
-        rows = rows.join(rewards.join(keys, on=KEY, how="semi"), on=KEY, how="left")
+def _rows(tables: Tables, wanted: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Give the `wanted` responses with texts, scores, verdicts and prompts.
+
+    The filter on `text_id` is one that the Parquet reader applies before it decodes the other columns.
+    """
+    keys = wanted.select(KEY).unique()
+    same_text = pl.col("text_id").is_in(wanted["text_id"].unique().implode())
+    rows = collect(_together(tables.responses).filter(same_text), tables.responses).join(keys, on=KEY, how="semi")
+    for parts, columns in ((tables.verdicts, _VERDICT), (tables.rewards, _REWARD)):
+        if parts:
+            scores = _together(parts).select(*KEY, **columns).join(keys.lazy(), on=KEY, how="semi")
+            rows = rows.join(collect(scores, parts), on=KEY, how="left")
+    return rows.join(_prompts(tables.prompts, recipe), on="prompt_id")
+
+
+def _prompts(prompts: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Give what a row tells of its prompt, with the licence that the recipe states for the corpus."""
     licenses = {corpus.id: corpus.license for corpus in recipe.corpora}
-    corpora = pl.LazyFrame(
-        {"corpus": list(licenses), "license": list(licenses.values())}, schema_overrides={"license": pl.String}
-    )
-    prompts = (
-        tables.prompts.lazy()
-        .select("prompt_id", "corpus", "corpus_row", "messages")
-        .join(corpora, on="corpus", how="left")
-    )
-    return collect(rows.join(prompts, on="prompt_id"), tables.all())
+    license_ = pl.col("corpus").replace_strict(licenses, default=None, return_dtype=pl.String)
+    return prompts.select("prompt_id", "corpus", "corpus_row", "messages", license=license_)
 
 
 def _turn(role: str, text: str) -> pl.Expr:

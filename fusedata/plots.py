@@ -65,14 +65,18 @@ def bars(counts: Sequence[int], width: int) -> list[str]:
     return ["█" * (n // 8) + (_BLOCKS[n % 8] if n % 8 else "") for n in eighths]
 
 
+_DIGITS = {1: "{:.4f}", 2: "{:.2f}", 3: "{:,.1f}"}
+"""How numbers that are not whole are written, by their digits before the point."""
+
+
 def number(value: float | None, step: float | None = None) -> str:
     """Write a number shortly; `step` is how far apart the numbers beside it are, so that they can be told apart."""
     if value is None:
-        return "–"
+        return "-"
     if value == int(value) and abs(value) < 1e15 and (step is None or step >= 1):  # noqa: PLR2004 - exact in a float
         return f"{int(value):,}"
     if step is None:
-        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"  # noqa: PLR2004 - four digits either way
+        return _DIGITS[min(3, len(str(int(abs(value)))))].format(value)
     decimals = next((d for d in range(9) if step * 10**d >= 1), 9) + 1 if step < 10 else 0  # noqa: PLR2004
     return f"{value:,.{decimals}f}"
 

@@ -1,14 +1,14 @@
 """Profiles: where and how to run a recipe. The same recipe runs on a laptop and on a cluster."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from fusedata.assets import asset
-from fusedata.config import Model, load, validate
-from fusedata.errors import ConfigError
-from fusedata.recipe import Corpus, Gap, Recipe, Reward, SourceModel, Text, rebased
+from fusedata.config import Model, find, load, validate
+from fusedata.recipe import Corpus, Count, Gap, Recipe, Reward, SourceModel, Text, rebased, rebased_path
 
 
 class TransformersEngine(Model):
@@ -19,7 +19,7 @@ class TransformersEngine(Model):
     """Glob patterns of the source models that this engine serves; the first engine that fits takes a model."""
     weights: Text | None = None
     """A folder, or `package:DISTRIBUTION/FILE.gguf`; absent: the hub, by the model's id."""
-    batch_size: PositiveInt = 32
+    batch_size: Count = 32
     device: Text = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
@@ -27,19 +27,23 @@ class TransformersEngine(Model):
 class RewardHost(Model):
     """Where the reward model runs."""
 
-    batch_size: PositiveInt = 16
+    batch_size: Count = 16
     weights: Text | None = None
+    """As in an engine's table."""
     device: Text = "cpu"
+
+
+HostT = TypeVar("HostT", TransformersEngine, RewardHost)
 
 
 class Verification(Model):
     """How much verifying may take."""
 
-    workers: PositiveInt | None = None
+    workers: Count | None = None
     """Processes for symbolic mathematics; absent: one a core."""
     timeout: Annotated[float, Field(gt=0, le=600)] = 2.0
     """Seconds a pair of answers may take."""
-    memory_mb: PositiveInt = 1024
+    memory_mb: Count = 1024
 
 
 class StandInCorpus(Corpus):
@@ -54,8 +58,8 @@ class StandIn(Model):
 
     corpora: tuple[StandInCorpus, ...] = ()
     source_models: tuple[SourceModel, ...] = ()
-    samples: PositiveInt | None = None
-    max_tokens: PositiveInt | None = None
+    samples: Count | None = None
+    max_tokens: Count | None = None
     reward: Reward | None = None
     reward_gap: Gap | None = None
 
@@ -82,20 +86,29 @@ def shipped_profiles() -> dict[str, Path]:
 
 def find_profile(name: str) -> Path:
     """Path of a profile, given a shipped name or the path of a TOML file. Raises ConfigError."""
-    path = shipped_profiles().get(name, Path(name))
-    if not (path.suffix == ".toml" and path.is_file()):
-        known = ", ".join(shipped_profiles())
-        raise ConfigError(f"{name}: unknown profile; there are {known}, or give the path of a .toml file.")
-    return path
+    return find("profile", name, shipped_profiles())
 
 
 def load_profile(path: Path) -> Profile:
-    """Read a profile. Raises ConfigError with every mistake."""
-    profile = load(Profile, path, {"name": path.stem})
-    if profile.stand_in is None:
-        return profile
-    corpora = tuple(rebased(corpus, path.parent) for corpus in profile.stand_in.corpora)
-    return profile.model_copy(update={"stand_in": profile.stand_in.model_copy(update={"corpora": corpora})})
+    """Read a profile; its relative paths are taken from its folder. Raises ConfigError with every mistake."""
+    profile, folder = load(Profile, path, {"name": path.stem}), path.parent
+    changes: dict[str, object] = {
+        "engines": tuple(_hosted(engine, folder) for engine in profile.engines),
+        "reward": _hosted(profile.reward, folder),
+    }
+    if profile.corpora:
+        changes["corpora"] = rebased_path(profile.corpora, folder)
+    if profile.stand_in:
+        corpora = tuple(rebased(corpus, folder) for corpus in profile.stand_in.corpora)
+        changes["stand_in"] = profile.stand_in.model_copy(update={"corpora": corpora})
+    return profile.model_copy(update=changes)
+
+
+def _hosted(host: HostT, folder: Path) -> HostT:
+    """Give a host of a model with its relative `weights` taken from `folder`."""
+    if host.weights is None or host.weights.startswith("package:"):
+        return host
+    return host.model_copy(update={"weights": rebased_path(host.weights, folder)})
 
 
 def effective(recipe: Recipe, profile: Profile) -> Recipe:
@@ -109,7 +122,7 @@ def effective(recipe: Recipe, profile: Profile) -> Recipe:
 
 def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
     corpora = [c for corpus in recipe.corpora for c in _replaced(corpus, stand_in)]
-    models = _limited(stand_in.source_models or recipe.source_models, stand_in)
+    models = _limited(recipe.source_models and (stand_in.source_models or recipe.source_models), stand_in)
     changed: dict[str, object] = {
         "corpora": [c.model_dump(exclude={"replaces"}) for c in corpora],
         "source_models": [m.model_dump() for m in models],
@@ -130,19 +143,29 @@ def _limited(models: tuple[SourceModel, ...], stand_in: StandIn) -> tuple[Source
     return tuple(m.model_copy(update={k: v for k, v in limits.items() if v is not None}) for m in models)
 
 
+Entries = Sequence[dict[str, object]]
+
+
 def differences(before: object, after: object, key: str = "") -> list[tuple[str, object, object]]:
     """List what differs between two dumped configurations as (dotted key, before, after); None: not there."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = [*before, *(k for k in after if k not in before)]
         return [d for k in keys for d in differences(before.get(k), after.get(k), f"{key}.{k}" if key else str(k))]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple) and _identified(before, after):
-        return differences(_by_id(before, key), _by_id(after, key))
+        return [*_moved(before, after, key), *differences(_by_id(before, key), _by_id(after, key))]
     return [] if before == after else [(key, before, after)]
 
 
-def _identified(*sides: "list[object] | tuple[object, ...]") -> bool:
+def _identified(*sides: Entries) -> bool:
     return all(isinstance(entry, dict) and "id" in entry for side in sides for entry in side)
 
 
-def _by_id(entries: "list[dict[str, object]] | tuple[dict[str, object], ...]", key: str) -> dict[str, object]:
+def _moved(before: Entries, after: Entries, key: str) -> list[tuple[str, object, object]]:
+    """Say that entries changed places, which a comparison by id would not tell."""
+    old, new = ([entry["id"] for entry in side] for side in (before, after))
+    stayed = [i for i in old if i in new] == [i for i in new if i in old]
+    return [] if stayed else [(key, old, new)]
+
+
+def _by_id(entries: Entries, key: str) -> dict[str, object]:
     return {f"{key}[{entry['id']}]": entry for entry in entries}

@@ -13,8 +13,9 @@ import polars as pl
 from fusedata.config import validate
 from fusedata.dataset import Tables, candidates
 from fusedata.errors import FusedataError, RunError
+from fusedata.publish.stage import recipe_toml
 from fusedata.recipe import Recipe
-from fusedata.schema import KEY
+from fusedata.schema import KEY, REWARDS
 from fusedata.select import Selection, select
 from fusedata.split import assign, held_out
 from fusedata.store import Parts, Run, collect, first_line
@@ -59,9 +60,11 @@ def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.
     return found, selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
 
 
-def expected(recipe: Recipe, found: pl.DataFrame, selection: Selection, places: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def expected(
+    recipe: Recipe, found: pl.DataFrame, selection: Selection, places: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
     """Give the keys, rewards and splits that the datasets of these tables have; what `published` gives of a dataset."""
-    rewards = found.select(*KEY, "reward")
+    rewards = found.select(*(pl.col(name).cast(dtype) for name, dtype in REWARDS.items() if name in (*KEY, "reward")))
     sft = selection.sft.join(places.filter("sft").select("prompt_id"), on="prompt_id", how="semi")
     dpo = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
     dpo = dpo.drop("chosen_reward", "rejected_reward").rename({"chosen_source_model": "source_model"})
@@ -89,6 +92,14 @@ def published(folder: Path, kind: str) -> pl.DataFrame:
     return _keyed(collect_files(rows.select(*_COLUMNS[kind], "split"), [folder]), kind)
 
 
+def same_recipe(folder: Path, recipe: Recipe) -> bool:
+    """Whether the dataset in `folder` was made by `recipe`; an absent one may have been."""
+    try:
+        return not folder.exists() or (folder / "recipe.toml").read_text(encoding="utf-8") == recipe_toml(recipe)
+    except OSError:
+        return False
+
+
 def _with_split(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     test = held_out(rows["prompt_id"], recipe.split.test, recipe.seed)
     return rows.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train")))
@@ -108,14 +119,12 @@ def data_files(folder: Path) -> dict[str, list[Path]]:
 
 def scan_dataset(folder: Path) -> pl.LazyFrame | None:
     """Read a dataset folder lazily, with a last column `split`; None where it holds no data."""
-    splits = [
-        pl.scan_parquet(paths).with_columns(split=pl.lit(split)) for split, paths in data_files(folder).items()
-    ]
+    splits = [pl.scan_parquet(paths).with_columns(split=pl.lit(split)) for split, paths in data_files(folder).items()]
     return pl.concat(splits) if splits else None
 
 
 def collect_files(frame: pl.LazyFrame, folders: Sequence[Path], tables: Sequence[Parts] = ()) -> pl.DataFrame:
-    """Collect a query over dataset folders and tables, streaming. Raises RunError naming the file that is unreadable."""
+    """Collect a query over dataset folders and tables, streaming. Raises RunError naming the bad file."""
     try:
         return frame.collect(engine="streaming")
     except FAILURES as error:

@@ -1,17 +1,49 @@
 """Recipes: what to build. One TOML file, frozen and closed; nothing in it is executed."""
 
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fusedata.assets import asset
-from fusedata.config import Model, load
-from fusedata.errors import ConfigError
+from fusedata.config import Location, Model, find, load
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+if TYPE_CHECKING:
+    from pydantic_core import InitErrorDetails
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        rule = "takes letters, digits and . _ - only, and begins with a letter or digit"
+        raise ValueError(f'{rule} (found "{name}"; a file without a `name` is named after the file)')
+    return name
+
+
+def _ordered(gap: tuple[float, float]) -> tuple[float, float]:
+    low, high = gap
+    if low > high:
+        raise ValueError(f"[{low}, {high}] has its ends swapped: write [{high}, {low}]")
+    return gap
+
+
+Name = Annotated[str, Field(max_length=64), AfterValidator(_plain)]
 Text = Annotated[str, Field(min_length=1)]
-Gap = Annotated[tuple[float, float], Field(min_length=2, max_length=2)]
+Gap = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Tables = Mapping[str, Any]
+Mistakes = Iterator[tuple[Location, str]]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Carried(Model):
@@ -44,16 +76,17 @@ class Corpus(Model):
     responses: Carried | None = None
     sampled: bool = True
     """False: source models do not answer these prompts; only the carried responses count."""
-    where: dict[str, tuple[str, ...]] = Field(default={})
+    where: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default={})
     """Keep rows whose column holds one of these values; others are dropped as `where <column>`."""
-    take: PositiveInt | None = None
+    take: Count | None = None
     """Keep this many prompts, chosen by a hash of their ids."""
 
-    @model_validator(mode="after")
-    def _has_responses(self) -> Self:
-        if not self.sampled and self.responses is None:
-            raise ValueError("sampled = false needs carried responses: add a `responses` table")
-        return self
+    @field_validator("sampled")
+    @classmethod
+    def _has_responses(cls, sampled: bool, info: ValidationInfo) -> bool:
+        if not sampled and info.data.get("responses", ...) is None:
+            raise ValueError("false needs carried responses: add a `responses` table")
+        return sampled
 
 
 CorpusT = TypeVar("CorpusT", bound=Corpus)
@@ -65,12 +98,12 @@ class SourceModel(Model):
     id: Text
     revision: Text | None = None
     license: Text | None = None
-    samples: PositiveInt = 5
+    samples: Count = 5
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.8
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0
-    max_tokens: PositiveInt = 4096
+    max_tokens: Count = 4096
 
 
 class Correctness(Model):
@@ -94,13 +127,6 @@ class Dpo(Model):
     reward_gap: Gap | None = None
     """Chosen minus rejected, both ends inclusive, on the scale of `[reward]`; absent: any gap."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.reward_gap and self.reward_gap[0] > self.reward_gap[1]:
-            low, high = self.reward_gap
-            raise ValueError(f"reward_gap = [{low}, {high}] has its ends swapped: write [{high}, {low}]")
-        return self
-
 
 class Split(Model):
     """Which prompts feed SFT and which feed DPO, and how many rows are held out."""
@@ -109,15 +135,19 @@ class Split(Model):
     """`pairs_first`: a prompt with a pair feeds DPO, the others SFT. `ratio`: prompts with a pair are shared out a
     corpus, the first `int(sft * N)` by hash to SFT; prompts without a pair are dropped. `shared`: a prompt may feed
     both."""
-    sft: Annotated[float, Field(ge=0, le=1)] | None = None
+    sft: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, validate_default=True)
     test: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Share of each dataset held out as `test`, by a hash of the prompt: at least one row; 0: no test split."""
 
-    @model_validator(mode="after")
-    def _ratio(self) -> Self:
-        if (self.order == "ratio") != (self.sft is not None):
-            raise ValueError('`sft` goes with order = "ratio", and only with it')
-        return self
+    @field_validator("sft")
+    @classmethod
+    def _ratio(cls, sft: float | None, info: ValidationInfo) -> float | None:
+        order = info.data.get("order")
+        if order == "ratio" and sft is None:
+            raise ValueError('order = "ratio" needs it: the share of prompts with a pair that feed SFT')
+        if order in {"pairs_first", "shared"} and sft is not None:
+            raise ValueError(f'goes with order = "ratio" only (the order is "{order}")')
+        return sft
 
 
 class Recipe(Model):
@@ -126,8 +156,8 @@ class Recipe(Model):
     name: Name
     description: str = ""
     languages: tuple[Text, ...] = ("en",)
-    seed: int = 42
-    limit: PositiveInt | None = None
+    seed: Seed = 42
+    limit: Count | None = None
     """Keep this many prompts over all corpora, chosen by the hash that `take` uses (`--limit`)."""
     corpora: Annotated[tuple[Corpus, ...], Field(min_length=1)]
     source_models: tuple[SourceModel, ...] = ()
@@ -136,43 +166,60 @@ class Recipe(Model):
     dpo: Dpo | None = None
     split: Split = Split()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        mistakes = [m for check in (_repeated, _unanswered, _unjudgeable) for m in check(self)]
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        """Compare the tables with each other even where one of them is wrong, so that nothing hides a mistake."""
+        mistakes: list[InitErrorDetails] = []
+        try:
+            recipe = check(data)
+        except ValidationError as error:
+            mistakes = [cast("InitErrorDetails", mistake) for mistake in error.errors(include_url=False)]
+        tables = data if isinstance(data, dict) else {}
+        for location, reason in (m for compare in (_repeated, _unanswered, _unjudgeable) for m in compare(tables)):
+            mistakes.append({"type": "value_error", "loc": location, "input": None, "ctx": {"error": reason}})
         if mistakes:
-            raise ValueError("; ".join(mistakes))
-        return self
+            raise ValidationError.from_exception_data(cls.__name__, mistakes)
+        return recipe
 
 
-def _repeated(recipe: Recipe) -> list[str]:
+def _entries(tables: Tables, key: str) -> dict[int, dict[str, Any]]:
+    """Contents of the tables under `key` by their number, whatever else may be wrong with them."""
+    value = tables.get(key)
+    entries = value if isinstance(value, list | tuple) else ()
+    dumped = (entry.model_dump() if isinstance(entry, Model) else entry for entry in entries)
+    return {number: entry for number, entry in enumerate(dumped) if isinstance(entry, dict)}
+
+
+def _repeated(tables: Tables) -> Mistakes:
     """Two tables with one id: which of them wrote a row could no longer be told."""
-    corpora, models = [c.id for c in recipe.corpora], [m.id for m in recipe.source_models]
-    mistakes = [f"corpus {i} stands twice: give one of them another id" for i in sorted(_twice(corpora))]
-    mistakes += [f"source model {i} stands twice: raise its `samples` instead" for i in sorted(_twice(models))]
-    carried = {c.responses.source_model for c in recipe.corpora if c.responses}
-    return mistakes + [f"{i} both is sampled and wrote carried responses" for i in sorted(carried & set(models))]
+    responses = [corpus.get("responses") for corpus in _entries(tables, "corpora").values()]
+    carried = [table.get("source_model") for table in responses if isinstance(table, dict)]
+    for key, remedy in (("corpora", "give one of them another id"), ("source_models", "raise its `samples` instead")):
+        seen: list[object] = []
+        for number, entry in _entries(tables, key).items():
+            name = entry.get("id", ...)  # told as missing already, and equal to no other
+            if name is ...:
+                continue
+            if name in seen:
+                yield (key, number, "id"), f"{name} stands twice: {remedy}"
+            elif key == "source_models" and name in carried:
+                yield (key, number, "id"), f"{name} also wrote carried responses: their rows could not be told apart"
+            seen.append(name)
 
 
-def _twice(ids: list[str]) -> set[str]:
-    return {i for i in ids if ids.count(i) > 1}
+def _unanswered(tables: Tables) -> Mistakes:
+    for number, corpus in _entries(tables, "corpora").items():
+        if corpus.get("responses") is None and not tables.get("source_models"):
+            yield ("corpora", number), "nobody answers it: name source_models, or the `responses` that it carries"
 
 
-def _unanswered(recipe: Recipe) -> list[str]:
-    return [
-        f"nobody answers corpus {c.id}: name source_models, or the responses that it carries"
-        for c in recipe.corpora
-        if c.responses is None and not recipe.source_models
-    ]
-
-
-def _unjudgeable(recipe: Recipe) -> list[str]:
-    mistakes = []
-    if recipe.correctness:
-        needy = [c.id for c in recipe.corpora if c.answer is None]
-        mistakes += [f"check math_answer needs the gold answers of corpus {i}: name its `answer` column" for i in needy]
-    if recipe.dpo and recipe.reward is None:
-        mistakes.append("[dpo] ranks by reward: add a [reward] table with a model")
-    return mistakes
+def _unjudgeable(tables: Tables) -> Mistakes:
+    for number, corpus in _entries(tables, "corpora").items():
+        if tables.get("correctness") is not None and corpus.get("answer") is None:
+            yield ("corpora", number, "answer"), "is missing: [correctness] needs the column of the gold answers"
+    if tables.get("dpo") is not None and tables.get("reward") is None:
+        yield ("dpo",), "ranks by reward: add a [reward] table with a model"
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -182,15 +229,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def find_recipe(name: str) -> Path:
     """Path of a recipe, given a shipped name or the path of a TOML file. Raises ConfigError."""
-    shipped = shipped_recipes()
-    if name in shipped:
-        return shipped[name]
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return path
-    if path.suffix == ".toml" or "/" in name:
-        raise ConfigError(f"{name}: no such recipe file.")
-    raise ConfigError(f"{name}: unknown recipe; there are {', '.join(shipped)}, or give the path of a .toml file.")
+    return find("recipe", name, shipped_recipes())
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -202,6 +241,11 @@ def load_recipe(path: Path) -> Recipe:
 
 def rebased(corpus: CorpusT, folder: Path) -> CorpusT:
     """Give a corpus with its relative `path` taken from `folder`."""
-    if corpus.path is None or corpus.path.startswith("embedded:") or Path(corpus.path).is_absolute():
+    if corpus.path is None or corpus.path.startswith("embedded:"):
         return corpus
-    return corpus.model_copy(update={"path": str((folder / corpus.path).resolve())})
+    return corpus.model_copy(update={"path": rebased_path(corpus.path, folder)})
+
+
+def rebased_path(path: str, folder: Path) -> str:
+    """Give a path that stands in a file of `folder` as an absolute one; `~` is the user's home."""
+    return os.path.realpath(folder / os.path.expanduser(path))  # noqa: PTH111 - pathlib raises on ~stranger and on loops

@@ -4,10 +4,10 @@ A response is known by (`prompt_id`, `source_model`, `sample`); a prompt by `pro
 """
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-import orjson
 import polars as pl
 
 Message = dict[str, str]
@@ -82,7 +82,7 @@ def digest(*parts: str, size: int = 12) -> str:
 
 def normalise(text: str) -> str:
     r"""Text as prompts are compared: Unicode NFC, line ends `\n`, nothing blank at the ends."""
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
@@ -96,7 +96,7 @@ def rank(purpose: str, seed: int, ids: Iterable[str]) -> list[int]:
     ranks = []
     for value in ids:
         hasher = prefix.copy()
-        hasher.update(value.encode())
+        hasher.update(value.encode(errors="surrogatepass"))
         ranks.append(int.from_bytes(hasher.digest(), "big"))
     return ranks
 
@@ -108,4 +108,4 @@ def sample_seed(seed: int, prompt: str, source_model: str, sample: int) -> int:
 
 def fingerprint(identity: Mapping[str, object]) -> str:
     """Hash what a stage depends on to 16 hexadecimal digits; the order of the keys does not matter."""
-    return hashlib.blake2b(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+    return hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -26,15 +26,21 @@ REASONS = (
 """Why a prompt gives no pair, or no SFT row, from furthest to nearest: a prompt bears the nearest of its models'."""
 
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
+_RESPONSE = ("text_id", "source_model", "sample")
+_LACKS = (
+    (~pl.col("answered"), "no response"),
+    (~pl.col("judged"), "unjudged"),
+    (~pl.col("good"), "no correct response"),
+)
 
 
 @dataclass(frozen=True)
 class Selection:
     """What was selected, as keys.
 
-    `sft`: prompt_id, source_model, sample. `pairs`: prompt_id, chosen_source_model, chosen_sample,
-    rejected_source_model, rejected_sample, chosen_reward, rejected_reward. `reasons`: prompt_id, sft_reason and
-    pair_reason, null where there is a row. Each sorted by prompt_id, at most one row a prompt.
+    `sft`: prompt_id, text_id, source_model, sample. `pairs`: prompt_id, then text_id, source_model and sample of each
+    side (`chosen_…`, `rejected_…`), chosen_reward, rejected_reward. `reasons`: prompt_id, sft_reason and pair_reason,
+    null where there is a row. Each sorted by prompt_id, at most one row a prompt.
     """
 
     sft: pl.DataFrame
@@ -45,8 +51,10 @@ class Selection:
 def select(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, dpo: Dpo | None) -> Selection:
     """Select among `candidates`: prompt_id, source_model, sample, text_id (null: no text), passed, reward.
 
-    `checked` says that `passed` decides (null: unjudged), `rewarded` that `reward` ranks. Takes memory in proportion to
-    prompts times source models, whatever the texts.
+    prompt_id and source_model may be Enum or Categorical, ordered as strings are; what is given back are strings.
+
+    `checked` says that `passed` decides (null: unjudged), `rewarded` that `reward` ranks (null or not finite: not
+    scored). Takes memory in proportion to prompts times source models, whatever the texts.
     """
     rows = _prepared(candidates, checked=checked, rewarded=rewarded)
     models = _summary(rows, ["prompt_id", "source_model"])
@@ -54,8 +62,9 @@ def select(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, dpo: Dpo 
     groups = _summary(rows, ["prompt_id"]) if across else models
     pairs = groups.with_columns(code=_pair_code(dpo, checked=checked) if dpo else pl.lit(None, pl.Int64))
     sft = _nearest(models.with_columns(code=_sft_code()), "sft_reason")
-    reasons = sft.join(_nearest(pairs, "pair_reason"), on="prompt_id", how="left")
-    return Selection(_sft_rows(models), _pair_rows(pairs.filter(dpo is not None)), reasons.sort("prompt_id"))
+    reasons = sft.join(_nearest(pairs, "pair_reason"), on="prompt_id")
+    found = (_sft_rows(models), _pair_rows(pairs.filter(dpo is not None)), reasons.sort("prompt_id"))
+    return Selection(*(rows.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)) for rows in found))
 
 
 def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool) -> pl.LazyFrame:
@@ -63,7 +72,7 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool) -> pl.
     answered = pl.col("text_id").is_not_null()
     passed = pl.col("passed") if checked else pl.lit(value=True)
     failed = ~pl.col("passed") if checked else pl.lit(value=True)
-    reward = pl.col("reward").round(9) if rewarded else pl.lit(0.0)
+    reward = pl.col("reward") if rewarded else pl.lit(0.0)
     return candidates.select(
         *("prompt_id", "source_model", "sample", "text_id"),
         answered=answered,
@@ -76,11 +85,13 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool) -> pl.
 
 def _summary(rows: pl.LazyFrame, group: list[str]) -> pl.DataFrame:
     """Give, for each group, what it has and the rows that would be chosen and rejected."""
+    text, scored = pl.col("text_id"), pl.when(pl.col("score").is_not_null()).then("text_id")
     summarised = rows.group_by(group).agg(
         pl.col("answered", "judged", "good", "bad").any(),
         pl.col("high").max(),
         pl.col("low").min(),
-        uniform=pl.col("text_id").min() == pl.col("text_id").max(),
+        varied=text.min() != text.max(),
+        varied_scored=scored.min() != scored.max(),
     )
     extreme = (pl.col("high") == pl.col("high_limit")) | (pl.col("low") == pl.col("low_limit"))
     limits = summarised.select(*group, high_limit="high", low_limit="low")
@@ -94,38 +105,37 @@ def _summary(rows: pl.LazyFrame, group: list[str]) -> pl.DataFrame:
 def _extreme(extremes: pl.DataFrame, group: list[str], limit: str, side: str) -> pl.DataFrame:
     """Give the one row of each group at its limit: of several, the first by model name and sample number."""
     rows = extremes.filter(pl.col(limit) == pl.col(f"{limit}_limit")).sort("source_model", "sample")
-    named = {f"{side}_{column}": column for column in ("source_model", "sample", "text_id")}
+    named = {f"{side}_{column}": column for column in _RESPONSE}
     return rows.unique(group, keep="first", maintain_order=True).select(*group, **named)
 
 
 def _pair_code(dpo: Dpo, *, checked: bool) -> pl.Expr:
-    """Code of why a group gives no pair; null where it gives one."""
+    """Code of why a group gives no pair; null where it gives one.
+
+    Where nothing is checked and all rewards are equal, one response is both the highest and the lowest.
+    """
     gap = (pl.col("high") - pl.col("low")).round(9)
-    same = pl.col("uniform") | (pl.col("chosen_text_id") == pl.col("rejected_text_id"))
+    same_text, same_model, same_sample = (pl.col(f"chosen_{c}") == pl.col(f"rejected_{c}") for c in _RESPONSE)
+    one = same_text & same_model & same_sample
     low, high = dpo.reward_gap or (float("-inf"), float("inf"))
-    too_small = (gap < low) if checked else (gap < low) | (gap <= 0)
-    checks = [
-        (~pl.col("answered"), "no response"),
-        (~pl.col("judged"), "unjudged"),
-        (~pl.col("good"), "no correct response"),
+    too_small = gap < low if checked else (gap < low) | (gap <= 0)
+    return _first_code(
+        *_LACKS,
         (~pl.col("bad"), "no incorrect response"),
-        (gap.is_null(), "not scored"),
-        (same, "identical texts"),
-        ((gap < 0) & (dpo.reward_gap is not None), "reward prefers the wrong one"),
+        (gap.is_null() | (one & pl.col("varied") & ~pl.col("varied_scored")), "not scored"),
+        (same_text & ~(one & pl.col("varied_scored")), "identical texts"),
+        ((gap < low) & (gap < 0), "reward prefers the wrong one"),
         (gap > high, "gap too large"),
         (too_small, "gap too small"),
-    ]
-    return pl.coalesce(pl.when(condition).then(_CODE[reason]) for condition, reason in checks)
+    )
 
 
 def _sft_code() -> pl.Expr:
     """Code of why a group gives no SFT row; null where it gives one."""
-    checks = [
-        (~pl.col("answered"), "no response"),
-        (~pl.col("judged"), "unjudged"),
-        (~pl.col("good"), "no correct response"),
-        (pl.col("high").is_null(), "not scored"),
-    ]
+    return _first_code(*_LACKS, (pl.col("high").is_null(), "not scored"))
+
+
+def _first_code(*checks: tuple[pl.Expr, str]) -> pl.Expr:
     return pl.coalesce(pl.when(condition).then(_CODE[reason]) for condition, reason in checks)
 
 
@@ -137,17 +147,17 @@ def _nearest(groups: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def _sft_rows(models: pl.DataFrame) -> pl.DataFrame:
-    rows = _first(models.filter(pl.col("high").is_not_null()))
-    return rows.select("prompt_id", source_model="chosen_source_model", sample="chosen_sample")
+    rows = _best(models.filter(pl.col("high").is_not_null()))
+    return rows.select("prompt_id", **{column: f"chosen_{column}" for column in _RESPONSE})
 
 
 def _pair_rows(pairs: pl.DataFrame) -> pl.DataFrame:
-    sides = [f"{side}_{column}" for side in ("chosen", "rejected") for column in ("source_model", "sample")]
-    rows = _first(pairs.filter(pl.col("code").is_null()))
+    sides = [f"{side}_{column}" for side in ("chosen", "rejected") for column in _RESPONSE]
+    rows = _best(pairs.filter(pl.col("code").is_null()))
     return rows.select("prompt_id", *sides, chosen_reward="high", rejected_reward="low")
 
 
-def _first(groups: pl.DataFrame) -> pl.DataFrame:
+def _best(groups: pl.DataFrame) -> pl.DataFrame:
     """Give the group of each prompt that owns its highest reward; of several, the first by model name."""
     ordered = groups.sort("prompt_id", "high", "chosen_source_model", descending=[False, True, False])
     return ordered.unique("prompt_id", keep="first", maintain_order=True)

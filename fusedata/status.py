@@ -14,7 +14,7 @@ from fusedata.errors import FusedataError, RunError
 from fusedata.ledger import Difference
 from fusedata.profile import effective, find_profile, load_profile
 from fusedata.publish.stage import recipe_toml
-from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, settled
+from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, same_recipe, settled
 from fusedata.recipe import Recipe, find_recipe, load_recipe
 from fusedata.schema import DROPPED, KEY, PROMPTS
 from fusedata.store import Parts, Run, collect, first_line, read_run
@@ -42,14 +42,10 @@ class Progress:
     source: str
     wanted: int | None
     done: int
-    failed: int = 0
-    verdicts: Counts | None = None
-    reasons: tuple[Reason, ...] = ()
-
-    @property
-    def left(self) -> int | None:
-        """Rows that were not tried yet."""
-        return None if self.wanted is None else max(0, self.wanted - self.done - self.failed)
+    failed: int
+    left: int | None
+    verdicts: Counts | None
+    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Flow:
     """Where the rows of a corpus went.
 
     rows_read = sum(left_out) + prompts, and prompts = sft + dpo - both + sum(dropped); `holds` says that it is so.
-    `dropped` and the counts before it are None where there is no dataset of these tables.
+    `no_pair` says why prompts feed SFT alone. Counts after `prompts` are None where no dataset is up to date.
     """
 
     corpus: str
@@ -68,6 +64,7 @@ class Flow:
     dpo: int | None
     both: int | None
     dropped: Counts | None
+    no_pair: Counts | None
     holds: bool
 
 
@@ -82,7 +79,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a run. `prompts` is None until they are collected; `flows` has a row a corpus then."""
+    """The state of a run. `prompts` and `left` are None until they are collected; `flows` has a row a corpus then.
+
+    `left` counts the rows of all tables that were not tried yet, as far as is known: no response, no verdict.
+    """
 
     run: Path
     recipe: str
@@ -92,15 +92,11 @@ class Status:
     limit: int | None
     stand_ins: tuple[Difference, ...]
     prompts: int | None
+    left: int | None
     progress: tuple[Progress, ...]
     flows: tuple[Flow, ...]
     dataset: Published | None
     next: tuple[str, ...]
-
-    @property
-    def left(self) -> int | None:
-        """Rows of all tables not tried yet, as far as is known; None before the prompts are collected."""
-        return None if self.prompts is None else sum(p.left or 0 for p in self.progress)
 
 
 def status(root: Path) -> Status:
@@ -114,8 +110,8 @@ def _status(run: Run) -> Status:
     prompts = read_prompts(run)
     tables = run_tables(run, prompts)
     progress = tuple(_progress(run, recipe, tables, known=funnel is not None))
-    left = sum(p.left or 0 for p in progress)
-    dataset, places = _published(run, tables, recipe, [] if funnel else ["its prompts are not collected"], left)
+    left = None if funnel is None else sum(p.left or 0 for p in progress)
+    dataset, places = _published(run, tables, recipe, left)
     state = run.state
     return Status(
         run=run.root,
@@ -126,8 +122,9 @@ def _status(run: Run) -> Status:
         limit=recipe.limit,
         stand_ins=tuple((key, before, after) for key, before, after in state["stand_ins"]),
         prompts=None if funnel is None else prompts.height,
+        left=left,
         progress=progress,
-        flows=() if funnel is None else _flows(run, recipe, funnel, places),
+        flows=_flows(run, recipe, funnel or [], places),
         dataset=dataset,
         next=_next(run, recipe, dataset, failed=sum(p.failed for p in progress)),
     )
@@ -151,11 +148,10 @@ def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[
     for label, parts in zip(run.labels("responses"), tables.responses, strict=True):
         count = wanted * samples[label] if label in samples else None
         rows.append(_drawn(label, parts, tables.prompts, count, known=known))
+    left = [row.left for row in rows]
     for table, scored in (("verdicts", tables.verdicts), ("rewards", tables.rewards)):
-        rows += [
-            _scored(table, label, responses, parts, tables.prompts, known=known)
-            for label, responses, parts in zip(run.labels(table), tables.responses, scored, strict=True)
-        ]
+        sources = zip(run.labels(table), left, tables.responses, scored, strict=True)
+        rows += [_scored(table, label, n, responses, parts, tables.prompts) for label, n, responses, parts in sources]
     return rows
 
 
@@ -166,24 +162,32 @@ def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, 
     reasons = _reasons(of_prompts(parts.scan("failed"), asked), pl.col("error"), [parts])
     failed = sum(reason.count for reason in reasons)
     total = done + failed if wanted is None else wanted
-    return Progress("responses", label, total if known else None, done, failed, reasons=reasons)
+    return _row("responses", label, total if known else None, done, reasons)
 
 
 def _scored(
-    table: str, label: str, responses: Parts, parts: Parts, prompts: pl.DataFrame, *, known: bool
+    table: str, label: str, to_come: int | None, responses: Parts, parts: Parts, prompts: pl.DataFrame
 ) -> Progress:
-    """Count the verdicts or rewards of one source: wanted is one for each response that has a text."""
+    """Count the verdicts or rewards of one source: wanted is one for each response with a text, or yet to come."""
     keys = of_prompts(responses.scan("part").filter(pl.col("error").is_null()).select(KEY), prompts)
     done, tries = parts.scan("part").join(keys, on=KEY, how="semi"), [parts, responses]
-    total = _count(keys, [responses])
+    total = None if to_come is None else _count(keys, [responses]) + to_come
     if table == "rewards":
         reasons = _reasons(parts.scan("failed").join(keys, on=KEY, how="semi"), pl.col("error"), tries)
-        failed = sum(reason.count for reason in reasons)
-        return Progress(table, label, total if known else None, _count(done, tries), failed, reasons=reasons)
+        return _row(table, label, total, _count(done, tries), reasons)
     found = dict(collect(done.group_by("passed").len(), tries).iter_rows())
     verdicts = {name: found.get(value, 0) for name, value in (("right", True), ("wrong", False), ("unjudged", None))}
-    reasons = _reasons(done.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
-    return Progress(table, label, total if known else None, sum(verdicts.values()), 0, verdicts, reasons)
+    judged, reasons = sum(verdicts.values()), _reasons(done.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
+    return Progress(table, label, total, judged, 0, _left(total, judged), verdicts, reasons)
+
+
+def _row(table: str, label: str, wanted: int | None, done: int, failures: tuple[Reason, ...]) -> Progress:
+    failed = sum(failure.count for failure in failures)
+    return Progress(table, label, wanted, done, failed, _left(wanted, done + failed), None, failures)
+
+
+def _left(wanted: int | None, tried: int) -> int | None:
+    return None if wanted is None else max(0, wanted - tried)
 
 
 _WHY_UNJUDGED = pl.coalesce(
@@ -211,7 +215,7 @@ def _reasons(rows: pl.LazyFrame, why: pl.Expr, tables: Sequence[Parts]) -> tuple
 
 
 def _published(
-    run: Run, tables: Tables, recipe: Recipe, progress: Sequence[Progress], *, known: bool
+    run: Run, tables: Tables, recipe: Recipe, left: int | None
 ) -> tuple[Published | None, pl.DataFrame | None]:
     """Compare the dataset with what the tables give; where they agree, give the places of the prompts too."""
     folder = run.root / "dataset"
@@ -220,31 +224,24 @@ def _published(
     rows = {kind: published(folder / kind, kind) for kind in KINDS}
     found, selection, places = placed(tables, recipe)
     wanted = expected(recipe, found, selection, places)
-    left = sum(p.left or 0 for p in progress)
     doubts = {
-        "the prompts are not collected": not known,
-        f"{left:,} rows are left to do": left > 0,
-        "the recipe changed": not all(_same_recipe(folder / kind, recipe) for kind in KINDS),
+        "its prompts are to be collected anew": left is None,
+        f"{left or 0:,} rows are left to do": bool(left),
+        "the recipe changed": not all(same_recipe(folder / kind, recipe) for kind in KINDS),
         "the tables give other rows": not all(rows[kind].equals(wanted[kind]) for kind in KINDS),
     }
     stale = tuple(why for why, true in doubts.items() if true)
-    splits = [dict(sorted(rows[kind]["split"].value_counts().iter_rows(), reverse=True)) for kind in KINDS]
-    return Published(*splits, stale), None if stale else places
+    splits = {k: dict(sorted(frame["split"].value_counts().iter_rows(), reverse=True)) for k, frame in rows.items()}
+    return Published(splits["sft"], splits["dpo"], stale), None if stale else places
 
 
-def _same_recipe(folder: Path, recipe: Recipe) -> bool:
-    path = folder / "recipe.toml"
-    try:
-        return not folder.exists() or path.read_text(encoding="utf-8") == recipe_toml(recipe)
-    except OSError:
-        return False
-
-
-def _flows(run: Run, recipe: Recipe, funnel: list[tuple[str, str, int]], places: pl.DataFrame | None) -> list[Flow]:
+def _flows(
+    run: Run, recipe: Recipe, funnel: list[tuple[str, str, int]], places: pl.DataFrame | None
+) -> tuple[Flow, ...]:
     dropped = run.parts("dropped", "", DROPPED)
     rows = collect(dropped.scan().group_by("corpus", "reason").len(), [dropped])
     recorded = {(corpus, reason): count for corpus, reason, count in rows.iter_rows()}
-    return [_flow(corpus.id, funnel, recorded, places) for corpus in recipe.corpora]
+    return tuple(_flow(corpus.id, funnel, recorded, places) for corpus in recipe.corpora if funnel)
 
 
 def _flow(
@@ -256,13 +253,18 @@ def _flow(
     named = {what: count for what, count in counted.items() if not what.endswith("(rows)")}
     holds = read == sum(counted.values()) + prompts and named == {r: n for (c, r), n in recorded.items() if c == corpus}
     if places is None:
-        return Flow(corpus, read, counted, prompts, None, None, None, None, holds)
+        return Flow(corpus, read, counted, prompts, None, None, None, None, None, holds)
     own = places.filter(pl.col("corpus") == corpus)
     sft, dpo, both = (int(own.select(column.sum()).item()) for column in _PLACES)
-    reasons = own["dropped"].drop_nulls().value_counts().sort("count", "dropped", descending=[True, False])
-    dropped = dict(reasons.iter_rows())
+    dropped = _counts(own["dropped"])
+    no_pair = _counts(own.filter(pl.col("sft") & ~pl.col("dpo"))["pair_reason"])
     holds = holds and prompts == own.height == sft + dpo - both + sum(dropped.values())
-    return Flow(corpus, read, counted, prompts, sft, dpo, both, dropped, holds)
+    return Flow(corpus, read, counted, prompts, sft, dpo, both, dropped, no_pair, holds)
+
+
+def _counts(reasons: pl.Series) -> Counts:
+    counts = reasons.drop_nulls().value_counts()
+    return dict(counts.sort("count", reasons.name, descending=[True, False]).iter_rows())
 
 
 _PLACES = (pl.col("sft"), pl.col("dpo"), pl.col("sft") & pl.col("dpo"))

@@ -11,14 +11,15 @@ is, under its old fingerprint: going back to the old recipe finds it again.
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
 import polars as pl
 from filelock import FileLock, Timeout
 
@@ -26,6 +27,8 @@ from fusedata.errors import RunError, RunLockedError
 from fusedata.schema import KEY, fingerprint
 
 State = dict[str, Any]
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+_OURS = re.compile("[a-z]+/[0-9a-f]{16}|dataset/(sft|dpo)")
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,12 @@ class Parts:
     def scan(self, kind: str = "*") -> pl.LazyFrame:
         """Read the parts lazily; an empty table where there are none."""
         paths = self.paths(kind)
-        rows = pl.scan_parquet(paths, schema=self.schema) if paths else pl.LazyFrame(schema=self.schema)
+        rows = self.read(paths) if paths else pl.LazyFrame(schema=self.schema)
         return rows if self.samples is None else rows.filter(pl.col("sample") < self.samples)
+
+    def read(self, paths: list[Path]) -> pl.LazyFrame:
+        """Read these parts lazily, whatever is in the names of the folders above: no pattern, no `key=value`."""
+        return pl.scan_parquet(paths, schema=self.schema, glob=False, hive_partitioning=False)
 
     def done(self) -> pl.DataFrame:
         """Keys of the finished rows."""
@@ -74,21 +81,22 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
     """Collect a query over `tables`, streaming. Raises RunError naming the part that cannot be read."""
     try:
         return frame.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        for path in (p for table in tables for p in table.paths()):
-            _check_part(path)
+    except _UNREADABLE as error:
+        for table in tables:
+            _check_parts(table)
         raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
 
 
-def _check_part(path: Path) -> None:
-    try:
-        pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        remedy = "delete it and build again: only its rows are made anew"
-        raise RunError(f"{path}: this part cannot be read ({first_line(error)}); {remedy}.") from error
+def _check_parts(table: Parts) -> None:
+    for path in table.paths():
+        try:
+            table.read([path]).collect(engine="streaming")
+        except _UNREADABLE as error:
+            remedy = "delete it and build again: only its rows are made anew"
+            raise RunError(f"{path}: this part cannot be read ({first_line(error)}); {remedy}.") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Give the first line of what another library says of its error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
@@ -106,9 +114,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         beside.replace(path)
         _flush_folder(path.parent)
     except (OSError, pl.exceptions.PolarsError) as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def _unwritable(path: Path, error: Exception) -> RunError:
@@ -123,6 +132,9 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_REBUILD = "remove it and build with the same recipe again: finished tables are found again"
 
 
 @dataclass
@@ -151,7 +163,7 @@ class Run:
     def save(self) -> None:
         """Write run.json."""
         with writing(self.root / "run.json") as file:
-            file.write(orjson.dumps(self.state, option=orjson.OPT_INDENT_2) + b"\n")
+            file.write(json.dumps(self.state, indent=2).encode() + b"\n")
 
 
 def entry(identity: Mapping[str, object]) -> State:
@@ -162,12 +174,18 @@ def entry(identity: Mapping[str, object]) -> State:
 def read_run(root: Path) -> Run:
     """Open a run folder for reading. Raises RunError where there is none."""
     path = root / "run.json"
-    if not path.is_file():
-        raise RunError(f"{root}: is not a run folder (it has no run.json); name one that `fusedata build` wrote.")
     try:
-        return Run(root, orjson.loads(path.read_bytes()))
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({first_line(error)}).") from error
+        state = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "name one that `fusedata build` wrote"
+        raise RunError(f"{root}: is not a run folder (it has no run.json); {remedy}.") from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise RunError(f"{path}: is broken ({first_line(error)}); {_REBUILD}.") from error
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), dict) for key in ("recipe", "tables")):
+        raise RunError(f"{path}: does not tell recipe and tables; {_REBUILD}.")
+    return Run(root, state)
 
 
 @contextlib.contextmanager
@@ -177,20 +195,21 @@ def write_run(root: Path, recipe: str) -> Iterator[Run]:
     Raises RunError where the folder cannot be written or holds something else, RunLockedError where another process
     writes it.
     """
-    _check_folder(root)
     lock = FileLock(root / ".lock")
     try:
+        _check_folder(root)
         lock.acquire(timeout=0)
     except Timeout as error:
         remedy = "wait for it, or choose another --out"
         raise RunLockedError(f"{root}: another process is writing this run; {remedy}.") from error
     except OSError as error:
-        raise RunError(f"{root}: cannot be written ({error.strerror}); choose another --out.") from error
+        raise RunError(f"{root}: cannot be used as a run folder ({error.strerror}); choose another --out.") from error
     try:
         run = read_run(root) if (root / "run.json").exists() else Run(root)
         _check_recipe(run, recipe)
-        for leftover in root.glob("*/*/.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        for leftover in (*root.glob(".*.tmp"), *root.glob("*/*/.*.tmp")):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
         yield run
     finally:
         lock.release()
@@ -199,13 +218,15 @@ def write_run(root: Path, recipe: str) -> Iterator[Run]:
 def _check_folder(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise RunError(f"{root}: is a file; choose another --out.")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")]
-    except OSError as error:
-        raise RunError(f"{root}: cannot be used as a run folder ({error.strerror}); choose another --out.") from error
+    root.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(path.name for path in root.iterdir() if not (path.name.startswith(".") or _ours(path)))
     if strangers and not (root / "run.json").exists():
         raise RunError(f"{root}: holds other files ({strangers[0]}, …) and no run; choose an empty or new --out.")
+
+
+def _ours(path: Path) -> bool:
+    """Tell the folders that a build writes, so that a run whose run.json was deleted can be taken up again."""
+    return path.is_dir() and all(_OURS.fullmatch(f"{path.name}/{p.name}") for p in path.glob("[!.]*"))
 
 
 def _check_recipe(run: Run, recipe: str) -> None:
@@ -219,6 +240,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Fill a folder beside `folder`, then put it in its place. Raises RunError; a failure leaves the old one."""
     beside, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     try:
+        _put_back(old, folder)  # an earlier process was killed between the two renames
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -226,6 +248,15 @@ def replacing(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(old)
         beside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _flush_folder(folder.parent)
     except OSError as error:
         raise _unwritable(folder, error) from error
+    finally:
+        _put_back(old, folder)
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusedata.build import Build
+from fusedata.config import validate
 from fusedata.profile import Profile
 from fusedata.recipe import Recipe
 from fusedata.testing import EchoEngine, HashReward
@@ -36,7 +37,7 @@ def recipe_over(path: Path, **changes: object) -> Recipe:
         "reward": {"model": "fusedata/hash-reward"},
         "dpo": {"reward_gap": [0.01, 0.1]},
     }
-    return Recipe.model_validate_json(json.dumps({**data, **changes}))
+    return validate(Recipe, {**data, **changes}, "test")
 
 
 def twin_build(recipe: Recipe, engine: EchoEngine | None = None, **seams: object) -> Build:

@@ -12,9 +12,56 @@ VERIFIER = MathVerifier(workers=1, timeout=0.5)
 WHOLE = st.integers(-(10**30), 10**30)
 SLOW = settings(deadline=None, max_examples=60)
 PIECES = st.sampled_from(
-    ["\\frac", "{", "}", "\\boxed{", "1", "23", "x", "e", "i", "\\pi", "^", "_", "!", "(", ")", "[", ",", "\\sqrt", "+"]
-    + ["-", "/", "\\pm", "=", "<", "%", "$", " ", "\\text{cm}", "and", ".", "|", "\\{", "\\}", "\\infty", "\\cup", ":"]
-    + ["sin", "\\log", "&", "\\\\", "\\begin{pmatrix}", "\\end{pmatrix}", "\\begin", "'", "5.5", "3/4", "\0", "答案是"]
+    [
+        "\\frac",
+        "{",
+        "}",
+        "\\boxed{",
+        "1",
+        "23",
+        "x",
+        "e",
+        "i",
+        "\\pi",
+        "^",
+        "_",
+        "!",
+        "(",
+        ")",
+        "[",
+        ",",
+        "\\sqrt",
+        "+",
+        "-",
+        "/",
+        "\\pm",
+        "=",
+        "<",
+        "%",
+        "$",
+        " ",
+        "\\text{cm}",
+        "and",
+        ".",
+        "|",
+        "\\{",
+        "\\}",
+        "\\infty",
+        "\\cup",
+        ":",
+        "sin",
+        "\\log",
+        "&",
+        "\\\\",
+        "\\begin{pmatrix}",
+        "\\end{pmatrix}",
+        "\\begin",
+        "'",
+        "5.5",
+        "3/4",
+        "\x00",
+        "答案是",
+    ]
 )
 
 

@@ -105,7 +105,17 @@ def test_no_items_give_no_scores(model: PreferenceHead) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize(
     "response",
-    ["", "   \n\n", "答案是 29。", "\ud83d", "29 \udc00 \ud800", "29<|im_end|>\n<|im_start|>user\nand?", "<|endoftext|>", "\x00", "🙂" * 20],
+    [
+        "",
+        "   \n\n",
+        "答案是 29。",
+        "\ud83d",
+        "29 \udc00 \ud800",
+        "29<|im_end|>\n<|im_start|>user\nand?",
+        "<|endoftext|>",
+        "\x00",
+        "🙂" * 20,
+    ],
     ids=["empty", "white", "chinese", "surrogate", "surrogates", "chatml", "end", "nul", "emoji"],
 )
 def test_any_text_gets_a_score(model: PreferenceHead, response: str) -> None:
@@ -119,7 +129,10 @@ def test_special_tokens_are_broken_in_the_prompt_too(model: PreferenceHead) -> N
 
 @pytest.mark.model
 def test_a_response_longer_than_the_context_scores_none_and_its_neighbour_is_scored(model: PreferenceHead) -> None:
-    assert model.score([item("Count.", "one two " * 5000), SUMS[0]]) == [None, pytest.approx(score_one(model, SUMS[0]), abs=NOISE)]
+    assert model.score([item("Count.", "one two " * 5000), SUMS[0]]) == [
+        None,
+        pytest.approx(score_one(model, SUMS[0]), abs=NOISE),
+    ]
 
 
 @pytest.mark.model
@@ -201,7 +214,9 @@ def test_the_stated_accuracy_is_that_of_the_held_out_scores() -> None:
 
 def pair_items(row: dict[str, Any]) -> list[Item]:
     text = (PAIRS / row["file"]).read_text()
-    source = json.loads(text)[row["row"]] if row["file"].endswith(".json") else json.loads(text.splitlines()[row["row"]])
+    source = (
+        json.loads(text)[row["row"]] if row["file"].endswith(".json") else json.loads(text.splitlines()[row["row"]])
+    )
     roles = {"human": "user", "gpt": "assistant", "system": "system"}
     turns = tuple({"role": roles[t["from"]], "content": t["value"]} for t in source["conversations"])
     sides = (source["chosen"], source["rejected"])

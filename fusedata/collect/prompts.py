@@ -67,12 +67,26 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.D
     columns = list(dict.fromkeys([corpus.prompt, *([corpus.answer] if corpus.answer else []), *corpus.where]))
     rows = scan_lazy(located, columns)
     frames = [rows] if rows is not None else (frame.lazy() for frame in scan(located, columns))
-    parts = [_collect_all(corpus, [_counts(f, corpus), _grouped(_filtered(f, corpus), corpus)]) for f in frames]
+    parts = [
+        _collect_all(corpus, [_counts(frame, corpus), _grouped(_filtered(frame, corpus), corpus)])
+        for frame in (_checked(frame, corpus) for frame in frames)
+    ]
     counts = pl.concat([counts for counts, _ in parts]).sum().row(0, named=True)
     collected.funnel += [(corpus.id, what, count) for what, count in counts.items() if count]
     found = _merged(pl.concat([problems for _, problems in parts]).lazy()).collect().sort("corpus_row")
     ids = [prompt_id(messages(text)) for text in found["text"]]
     return found.with_columns(prompt_id=pl.Series(ids, dtype=pl.String))
+
+
+def _checked(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+    """Hold the columns to the types that their roles need. Raises CorpusError."""
+    types = rows.collect_schema()
+    roles = {corpus.prompt: (pl.String,), corpus.answer: (pl.String, pl.Int64, pl.Int32, pl.Float64, pl.Null)}
+    for column, allowed in roles.items():
+        if column is not None and types[column] not in allowed:
+            remedy = "name a column of text in the recipe"
+            raise CorpusError(f"Corpus {corpus.id}: its column {column!r} holds {types[column]}, not text; {remedy}.")
+    return rows
 
 
 def _collect_all(corpus: Corpus, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:

@@ -52,7 +52,7 @@ from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 
 from fusedata.verify.math_boxes import Found
-from fusedata.verify.math_choice import choice, is_choice, locate_choice
+from fusedata.verify.math_choice import choice, is_choice, is_phrase, locate_choice
 from fusedata.verify.math_clean import clean
 from fusedata.verify.math_extract import MAX_BARE, extract_answer, is_marked, locate
 from fusedata.verify.math_judge import ExactJudge
@@ -191,7 +191,7 @@ def _found(gold: str, response: str) -> Found:
         return found
     if found.answer and (letter := choice(found.answer)):
         return Found(letter, found.detail) if is_choice(gold) or is_choice(found.answer) else found
-    if is_choice(gold) and (not found.answer or found.detail or " " in found.answer.strip()):
+    if is_choice(gold) and (not found.answer or found.detail or is_phrase(found.answer)):
         letter = locate_choice(response)
         return Found(letter) if letter else found
     return found

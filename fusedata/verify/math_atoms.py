@@ -157,9 +157,12 @@ class Atoms(Cursor):
             raise NotMathError("the answer is unfinished")
         if opening in {r"\{", "{"}:
             return found[0] if opening == "{" and len(found) == 1 and not separated else ("seq", "{}", *found)
+        brackets = opening + closing.value
         if len(found) == 1 and not separated:
+            if brackets in {"(]", "[)"}:
+                raise NotMathError("unbalanced brackets")
             return found[0]
-        return ("seq", opening + closing.value, *found)
+        return ("seq", brackets, *found)
 
     def _command(self, command: str) -> Node:  # noqa: PLR0911 - one for each kind of command
         if command in CONSTANTS:

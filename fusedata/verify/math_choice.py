@@ -4,26 +4,36 @@ import re
 from typing import Final
 
 from fusedata.verify.math_extract import ANCHOR, MAX_BARE, TAIL
+from fusedata.verify.math_tokens import is_word
 
+_DRESS: Final = 60
 _CHOICE: Final = re.compile(r"[\s$({\\*\[]*(?:(?:text|mathrm|textbf|mathbf|rm|bf)\s*\{)?\s*\(?([A-J])[)}\s$.:*\]\\]*")
 _CHOICE_AND_TEXT: Final = re.compile(r"\s*(?:\(([A-J])\)|([A-J])[.):]?)\s+\S")
 _CHOICE_START: Final = re.compile(r"\W{0,4}([A-J])(?![A-Za-z'])(?=\W|[\u4e00-\u9fff]|$)")
 _LETTER: Final = re.compile(r"(?<![A-Za-z'\\])([A-J])(?![A-Za-z'])")
 _DENIED: Final = re.compile(r"(?:not|n't(?:\s+be)?|non|isn't|不是|不选|neither|nor)\W*$", re.IGNORECASE)
+_WORD: Final = re.compile(r"(?<![\\A-Za-z])[^\W\d_]+")
+_SEVERAL: Final = re.compile(r"[)\s.*]{0,4}(?:,|&|and\b|or\b|和|或)[(\s*]{0,4}(?-i:[A-J])(?![A-Za-z'])", re.IGNORECASE)
 
 
 def choice(answer: str) -> str | None:
     r"""The letter A to J that an answer consists of (`\textbf{(C)}`, `C Cecile`), or None."""
-    if match := _CHOICE.fullmatch(answer[:60]):
+    if len(answer) <= _DRESS and (match := _CHOICE.fullmatch(answer)):
         return match[1]
-    if len(answer) <= MAX_BARE and (match := _CHOICE_AND_TEXT.match(answer)):
+    match = _CHOICE_AND_TEXT.match(answer) if len(answer) <= MAX_BARE else None
+    if match and not _SEVERAL.match(answer, max(match.end(1), match.end(2))):
         return match[1] or match[2]
     return None
 
 
 def is_choice(answer: str) -> bool:
     """Whether an answer is a bare letter A to J, in whatever dress."""
-    return bool(_CHOICE.fullmatch(answer[:60]))
+    return len(answer) <= _DRESS and bool(_CHOICE.fullmatch(answer))
+
+
+def is_phrase(answer: str) -> bool:
+    """Whether an answer has words in it, other than "and" and "or"."""
+    return any(is_word(word) for word in _WORD.findall(answer) if word.lower() not in {"and", "or"})
 
 
 def locate_choice(response: str) -> str | None:
@@ -32,8 +42,8 @@ def locate_choice(response: str) -> str | None:
     anchors = [match.end() for match in ANCHOR.finditer(tail)]
     for at in reversed(anchors[-3:]):
         if letter := _LETTER.search(tail, at, at + 60):
-            return letter[1]
+            return None if _SEVERAL.match(tail, letter.end()) else letter[1]
     if start := _CHOICE_START.match(response):
-        return start[1]
+        return None if _SEVERAL.match(response, start.end()) else start[1]
     letters = [m[1] for m in _LETTER.finditer(tail) if not _DENIED.search(tail, max(0, m.start() - 12), m.start())]
     return letters[-1] if letters else None

@@ -49,7 +49,7 @@ def equal(left: Node, right: Node, judge: Judge) -> bool | None:
 def _in_other_units(left: Node, right: Node, judge: Judge) -> bool | None:
     """5 cents are not 5 dollars; whether 500 cents are, is not known here."""
     units = unit_of(left), unit_of(right)
-    same_dimension = units[0] and units[1] and units[0][0] == units[1][0]
+    same_dimension = units[0] and units[1] and units[0][::2] == units[1][::2]
     return None if same_dimension and equal(left[1], right[1], judge) is False else False
 
 
@@ -177,6 +177,8 @@ def _same_records(left: Node, right: Node, judge: Judge) -> bool | None:
     record, other = (left, right) if left[0] == "record" else (right, left)
     values_only = tuple(value for _, value in record[1:])
     if other[0] == "seq":
+        if any(item[0] == "record" for item in other[2:]):
+            return False
         return every(values_only, other[2:], judge)
     return equal(values_only[0], other, judge) if len(values_only) == 1 else False
 

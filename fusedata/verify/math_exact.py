@@ -83,8 +83,12 @@ def _opaque(node: Node) -> Quotient:
 
 def _key(value: Quotient) -> str:
     """A short text that is the same for the same value."""
-    text = "/".join(repr(sorted((mono, str(number)) for mono, number in side.items())) for side in _reduced(value))
+    text = "/".join(repr(sorted((mono, _hex(number)) for mono, number in side.items())) for side in _reduced(value))
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _hex(number: Fraction) -> str:
+    return f"{number.numerator:x}/{number.denominator:x}"  # decimal digits are limited by the interpreter
 
 
 def _reduced(value: Quotient) -> Quotient:

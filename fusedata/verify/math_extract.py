@@ -16,7 +16,7 @@ from typing import Final
 
 from fusedata.verify.math_boxes import PERCENT_AFTER, Found, boxes
 from fusedata.verify.math_parse import MAX_CHARS, readings
-from fusedata.verify.math_tokens import NotMathError
+from fusedata.verify.math_tokens import NotMathError, is_word
 
 MAX_BARE: Final = 300
 TAIL: Final = 20_000
@@ -147,7 +147,7 @@ def _segment(text: str, at: int) -> str:
 
 def _is_bare(text: str) -> bool:
     """Whether a text is an answer and nothing else: it parses, and is not a sentence."""
-    words = len(_PROSE.findall(text))
+    words = sum(is_word(word) for word in _PROSE.findall(text))
     if is_marked(text) or words > 6 or _SENTENCE.search(text):  # noqa: PLR2004 - words of a unit
         return False
     if not words and "\\" in text:

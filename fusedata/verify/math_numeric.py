@@ -99,7 +99,9 @@ def _close(left: tuple[Any, Any], right: tuple[Any, Any]) -> bool:
 
 def _vanishes(value: tuple[Any, Any]) -> bool:
     """Whether a value shrinks with the precision, so that it is a zero in disguise."""
-    return bool(not value[1] or abs(value[1]) < abs(value[0]) * _ten(-DIGITS // 2))
+    if not value[0]:
+        return bool(abs(value[1]) < _ten(-DIGITS))
+    return bool(abs(value[1]) < abs(value[0]) * _ten(-DIGITS // 2))
 
 
 def _ten(exponent: int) -> Any:  # noqa: ANN401 - an mpmath number

@@ -178,8 +178,11 @@ class WorkerPool:
             return
         worker.buffer += data
         while message := _message(worker):
-            if "ready" in message:
+            if message.get("state") == "loading":
+                worker.deadline = time.monotonic() + START_SECONDS
+            elif message.get("state") == "ready":
                 worker.ready, self._failed_starts = True, 0
+                worker.deadline = time.monotonic() + self._seconds
             elif worker.ticket:
                 worker.ticket.settle(message["verdict"], message["detail"])
                 worker.ticket = None

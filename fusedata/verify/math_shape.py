@@ -109,8 +109,8 @@ def symbols(node: Node) -> set[str]:
     return set().union(*(symbols(part) for part in node[1:] if isinstance(part, tuple) and part))
 
 
-def _interval(operands: list[Node], signs: list[str]) -> Node | None:
-    """`0 < x <= 5` as `(0, 5]`, and `x > 3` as `(3, oo)`; None where no name stands between numbers."""
+def _interval(operands: list[Node], signs: list[str]) -> Named | None:
+    """`0 < x <= 5` as x in `(0, 5]`, `x > 3` as x in `(3, oo)`; None where no name stands between numbers."""
     if signs[0][0] == ">":
         operands, signs = operands[::-1], [FLIPPED[sign] for sign in reversed(signs)]
     if any(sign[0] == ">" for sign in signs):
@@ -119,21 +119,21 @@ def _interval(operands: list[Node], signs: list[str]) -> Node | None:
     if len(operands) == 2:  # noqa: PLR2004
         low, high = operands
         if _is_name(low) and not symbols(high):
-            return ("seq", "(" + "])"[signs[0] == "<"], ("neg", infinite), high)
+            return Named(low, ("seq", "(" + "])"[signs[0] == "<"], ("neg", infinite), high))
         if _is_name(high) and not symbols(low):
-            return ("seq", "[("[signs[0] == "<"] + ")", low, infinite)
+            return Named(high, ("seq", "[("[signs[0] == "<"] + ")", low, infinite))
         return None
     low, name, high = operands
     if not _is_name(name) or symbols(low) or symbols(high):
         return None
-    return ("seq", "[("[signs[0] == "<"] + "])"[signs[1] == "<"], low, high)
+    return Named(name, ("seq", "[("[signs[0] == "<"] + "])"[signs[1] == "<"], low, high))
 
 
 # -- records -------------------------------------------------------------------------------------------------------
 
 
-def _records(node: Node) -> Node:
-    """A list with its `±` spread, one name for all its values taken off, and named values grouped in records."""
+def _records(node: Node) -> Node | Named:
+    """A list with its `±` spread, one name for all its values (`x = 1, 2`), or its named values in records."""
     if node[1] not in {",", "{}"}:
         return node
     items: list[Node | Named] = []
@@ -143,17 +143,16 @@ def _records(node: Node) -> Node:
     named = [item for item in items if isinstance(item, Named)]
     if len(named) == len(items) > 1:
         return _named_records(node[1], named)
-    return ("seq", node[1], *(item.value if isinstance(item, Named) else item for item in items))
+    values = ("seq", node[1], *(item.value if isinstance(item, Named) else item for item in items))
+    return Named(items[0].name, values) if len(named) == 1 and isinstance(items[0], Named) else values
 
 
 def _named_records(brackets: str, named: list[Named]) -> Node:
-    """`x=1, y=2` is one record, `x=1, y=2, x=3, y=4` are two, `x=1, x=3` are two values of one name."""
+    """`x=1, y=2` is one record, `x=1, y=2, x=3, y=4` are two, and so are `x=1, x=3`."""
     names = [item.name for item in named]
     period = next((at for at, name in enumerate(names) if at and name == names[0]), len(names))
     if len(names) % period or any(name != names[at % period] for at, name in enumerate(names)):
         period = 1
-    elif period == 1:
-        return ("seq", brackets, *(item.value for item in named))
     groups = [("record", *map(tuple, named[at : at + period])) for at in range(0, len(named), period)]
     return ("seq", brackets, *groups) if len(groups) > 1 else groups[0]
 

@@ -2,10 +2,11 @@ r"""What a worker process does with a pair that exact arithmetic left open: numb
 
 math-verify takes `1/2004!` for `1/2006!`, `52_8` for `52_9`, `1 - 1/e` for `1 + 1/e` and `4` for `4\sqrt(2)`. It is
 therefore asked only where our own reading of the two answers cannot decide, and is never asked about the shapes
-that it is known to lose: subscripts on numbers, factorials, powers beyond `MAX_EXPONENT`.
+that it is known to lose: subscripts on numbers, factorials, times and ratios, powers of powers, long numbers.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from fusedata.verify.math_clean import clean
@@ -20,22 +21,27 @@ _HUGE: Final = re.compile(r"\d{16}|\^\s*\{?\s*\(?-?\d{4}|\^\s*\{[^{}]*\^|\^[^{]?
 Verdict = tuple[bool | None, str]
 
 
-def warm_up() -> None:
-    """Import what a question needs, so that its time is not counted as the question's."""
-    import math_verify  # noqa: F401
+def load_numbers() -> None:
+    """Import what every question needs."""
     import mpmath  # type: ignore[import-untyped]  # noqa: F401, PLC0415
 
+
+def load_library() -> None:
+    """Import math-verify, and let it build its tables."""
     _math_verify("1", "x+1")
 
 
-def decide(gold: str, answer: str) -> Verdict:
-    """Whether two bare answers are equal; None with a reason where neither way can tell."""
+def decide(gold: str, answer: str, before_library: Callable[[], None]) -> Verdict:
+    """Whether two bare answers are equal; None with a reason where neither way can tell.
+
+    `before_library` is called before math-verify is asked.
+    """
     trees = _trees(gold), _trees(answer)
     if trees[0] and trees[1]:
         verdict = any_reading(trees[0], trees[1], NumericJudge())
         if verdict is not None:
             return verdict, ""
-    return _library(gold, answer)
+    return _library(gold, answer, before_library)
 
 
 def _trees(text: str) -> list[Node]:
@@ -53,11 +59,12 @@ def any_reading(golds: list[Node], answers: list[Node], judge: Judge) -> bool | 
     return None if None in verdicts else False
 
 
-def _library(gold: str, answer: str) -> Verdict:
+def _library(gold: str, answer: str, before_library: Callable[[], None]) -> Verdict:
     texts = clean(gold).replace("¤", ""), clean(answer).replace("¤", "")
     for text in texts:
         if reason := _refusal(text):
             return None, f"could not be judged: {reason}"
+    before_library()
     verdict = _math_verify(*texts)
     if verdict is None:
         return None, "could not be judged: no parser reads both answers"

@@ -19,14 +19,18 @@ _UNITS: Final[dict[str, tuple[str, str]]] = {
     for names in units.split()
     for name in names.split("|")
 }
+_POWERS: Final = {"^2": 2, "square": 2, "squared": 2, "sq": 2, "^3": 3, "cubic": 3, "cubed": 3, "cu": 3}
 
 
-def unit_of(node: Node) -> tuple[str, str] | None:
-    """The dimension and the unit of an answer, where its unit is one word that is known."""
+def unit_of(node: Node) -> tuple[str, str, int] | None:
+    """The dimension, the unit and its power (2 in square metres), where the unit of an answer is one that is known."""
     if node[0] != "unit":
         return None
-    word = str(node[2]).replace(".", "")
-    return _UNITS.get(word) or _UNITS.get(word.removesuffix("s"))
+    words = str(node[2]).replace(".", "").split()
+    power = next((_POWERS[word] for word in words if word in _POWERS), 1)
+    names = [word for word in words if word not in _POWERS]
+    known = (_UNITS.get(names[0]) or _UNITS.get(names[0].removesuffix("s"))) if len(names) == 1 else None
+    return (*known, power) if known else None
 
 
 def clash(left: Node, right: Node) -> bool:

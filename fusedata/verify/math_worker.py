@@ -1,20 +1,28 @@
 """The worker process of the verifier: reads a question, answers it, and ends with its parent.
 
-Frames are four bytes of length (big-endian) and JSON in ASCII, both ways. The first argument is the memory limit
-in MiB, the second the seconds after which a question kills the process by an alarm of its own: the parent kills
-earlier, and the alarm is for when the parent is gone. End of file on standard input ends the process.
+Frames are four bytes of length (big-endian) and JSON in ASCII, both ways. The first argument is the memory limit in
+MiB, the second the seconds that a question may take. math-verify takes longer to import than that: the worker says
+`{"state": "loading"}` before and `{"state": "ready"}` after it (and at its start), and the time between does not count.
+
+The parent kills a worker that is late. Where the parent is gone, an idle worker sees the end of its input, a busy one
+is ended by a thread that looks for the parent, and one stuck in a single long operation by an alarm.
 """
 
+import functools
 import json
 import logging
 import math
+import os
 import resource
 import signal
 import struct
 import sys
+import threading
+import time
 from typing import Any, BinaryIO
 
 HEADER = struct.Struct(">I")
+LOOK_SECONDS = 0.5
 
 
 def read_frame(stream: BinaryIO) -> Any | None:  # noqa: ANN401 - whatever JSON holds
@@ -38,22 +46,43 @@ def main(memory_mb: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.disable(logging.CRITICAL)
     sys.set_int_max_str_digits(0)
     from fusedata.verify import math_symbolic  # noqa: PLC0415 - under the limits
 
-    math_symbolic.warm_up()
+    math_symbolic.load_numbers()
     output = sys.stdout.buffer
     sys.stdout = sys.stderr
-    _say(output, {"ready": True})
+
+    @functools.cache
+    def load_library() -> None:
+        signal.alarm(0)
+        _say(output, {"state": "loading"})
+        math_symbolic.load_library()
+        _say(output, {"state": "ready"})
+        signal.alarm(_alarm(seconds))
+
+    _say(output, {"state": "ready"})
     while (question := read_frame(sys.stdin.buffer)) is not None:
-        signal.alarm(math.ceil(2 * seconds) + 2)
+        signal.alarm(_alarm(seconds))
         try:
-            verdict, detail = math_symbolic.decide(question["gold"], question["answer"])
+            verdict, detail = math_symbolic.decide(question["gold"], question["answer"], load_library)
         except (MemoryError, RecursionError) as error:
-            verdict, detail = None, f"gave up: {type(error).__name__} in symbolic comparison"
+            verdict, detail = None, f"could not be judged: {type(error).__name__} in a worker process"
         signal.alarm(0)
         _say(output, {"verdict": verdict, "detail": detail})
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the parent is another than at its start."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os._exit(0)
+
+
+def _alarm(seconds: float) -> int:
+    return math.ceil(2 * seconds) + 2
 
 
 def _say(output: BinaryIO, message: object) -> None:

@@ -1,0 +1,117 @@
+"""`fusedata inspect`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from fusedata.cli.show import line, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from fusedata.inspect_ import Opened, Overview
+    from fusedata.inspect_rows import Sample
+
+ResultT = TypeVar("ResultT")
+ROWS = 10
+"""Rows that --table shows where --samples does not say."""
+SQL_ROWS = 100
+"""Most rows of a query that are drawn; --json prints them all."""
+
+
+@click.command("inspect")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--table", help="Show the head of a table: prompts, responses, verdicts, rewards, dropped, sft or dpo.")
+@click.option("--prompt", metavar="ID", help="Show everything known of a prompt; the beginning of its id is enough.")
+@click.option("--sql", metavar="QUERY", help="Run SQL over the tables, by their names (polars' dialect).")
+@click.option("--samples", type=click.IntRange(min=0), help=f"Rows to show (default: 2 a dataset; {ROWS} of a table).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the sample rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same facts as JSON; rows as JSON lines.")
+def inspect_command(
+    run: Path, table: str | None, prompt: str | None, sql: str | None, samples: int | None, seed: int, as_json: bool
+) -> None:
+    """Look into RUN, a run folder or a dataset folder: counts, distributions, sample rows.
+
+    Works while a build writes the run.
+    """
+    if sum(option is not None for option in (table, prompt, sql)) > 1:
+        raise click.UsageError("--table, --prompt and --sql exclude one another.")
+    if table is not None:
+        _show_table(run, table, ROWS if samples is None else samples, as_json)
+    elif prompt is not None:
+        _show_prompt(run, prompt, as_json)
+    elif sql is not None:
+        _show_query(run, sql, as_json)
+    else:
+        _show_overview(run, 2 if samples is None else samples, seed, as_json)
+
+
+def _read(run: Path, read: "Callable[[Opened], ResultT]") -> ResultT:
+    from fusedata.inspect_ import opened
+    from fusedata.readers import settled
+
+    return settled(lambda: read(opened(run)))
+
+
+def _show_overview(run: Path, count: int, seed: int, as_json: bool) -> None:
+    from fusedata.cli.inspect_view import overview_parts, sample_parts
+    from fusedata.inspect_ import overview
+    from fusedata.inspect_rows import samples
+    from fusedata.plots import json_text
+
+    def read(source: "Opened") -> "tuple[Overview, list[Sample]]":
+        found = overview(source)
+        kinds = dict.fromkeys(row.dataset for row in reversed(found.counts))
+        return found, [sample for kind in kinds if count for sample in samples(source, kind, count, seed)]
+
+    found, rows = _read(run, read)
+    if as_json:
+        click.echo(json_text({**asdict(found), "samples": [asdict(row) for row in rows]}))
+        return
+    say(*overview_parts(found), whole=True)
+    say(*(part for row in rows for part in sample_parts(row)))
+
+
+def _show_table(run: Path, name: str, count: int, as_json: bool) -> None:
+    from fusedata.inspect_rows import head, total
+
+    frame, rows = _read(run, lambda source: (head(source, name, count), total(source, name)))
+    if not as_json:
+        say(line((name, "bold"), f"  {rows:,} rows, {frame.width} columns"))
+    _show_frame(frame, as_json, more=rows > frame.height)
+
+
+def _show_query(run: Path, sql: str, as_json: bool) -> None:
+    from fusedata.inspect_rows import query
+
+    frame = _read(run, lambda source: query(source, sql, None if as_json else SQL_ROWS + 1))
+    _show_frame(frame if as_json else frame.head(SQL_ROWS), as_json, more=frame.height > SQL_ROWS)
+
+
+def _show_frame(frame: "pl.DataFrame", as_json: bool, *, more: bool) -> None:
+    from fusedata.cli.inspect_view import frame_parts
+    from fusedata.plots import json_text
+
+    if as_json:
+        for row in frame.iter_rows(named=True):
+            click.echo(json_text(row))
+        return
+    say(*frame_parts(frame), whole=True)
+    if more:
+        say(line((f"The first {frame.height:,} rows; there are more.", "dim")))
+
+
+def _show_prompt(run: Path, beginning: str, as_json: bool) -> None:
+    from fusedata.cli.inspect_view import known_parts
+    from fusedata.inspect_rows import known
+    from fusedata.plots import json_text
+
+    found = _read(run, lambda source: known(source, beginning))
+    if as_json:
+        click.echo(json_text(asdict(found)))
+        return
+    say(*known_parts(found))
