@@ -96,7 +96,7 @@ def test_responses_that_the_reward_model_cannot_score_are_failed_rewards(tmp_pat
 
 
 def test_unjudged_verdicts_are_counted_by_why(tmp_path: Path) -> None:
-    long = rf"\boxed{{{'x+' * 5_000}1}}"
+    long = rf"\boxed{{{'x+' * 2_500}1}}"
     run = built(tmp_path, engine=Engine(lambda prompt, sample: long if "3 + 4" in prompt else None))
     verdicts = row(status(run), "verdicts")
     assert verdicts.verdicts == {"right": 11, "wrong": 11, "unjudged": 2}
@@ -335,7 +335,9 @@ def test_the_command_shows_the_sums(failed: Path) -> None:
 
 
 def test_the_command_shows_why_rows_failed(failed: Path) -> None:
-    assert re.search(r"Failed .*\n.*responses of test/echo-model\n +2  the prompt has N tokens", invoke("status", failed))
+    assert re.search(
+        r"Failed .*\n.*responses of test/echo-model\n +2  the prompt has N tokens", invoke("status", failed)
+    )
 
 
 def test_the_command_shows_brackets_as_they_are(whole: Path) -> None:
