@@ -12,8 +12,8 @@ find the same pairs. Exits 1 where they do not, where fusedata is not `PASS_RATI
 """
 
 import argparse
-import hashlib
 import json
+import math
 import os
 import random
 import resource
@@ -28,7 +28,7 @@ from typing import Any
 import polars as pl
 
 from fusedata.dataset import Tables, assemble
-from fusedata.recipe import Corpus, Correctness, Dpo, Recipe, Reward
+from fusedata.recipe import Corpus, Correctness, Dpo, Recipe, Reward, SourceModel
 from fusedata.schema import KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, digest
 from fusedata.store import Parts
 
@@ -41,7 +41,7 @@ SAMPLES = 5
 PART = 1_000
 GAP = (0.01, 0.1)
 TABLES = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
-Pairs = list[tuple[str, str, str]]
+Pairs = Iterable[tuple[str, ...]]
 
 
 def generate(root: Path, count: int) -> None:
@@ -94,15 +94,15 @@ def fusedata(root: Path) -> Pairs:
     recipe = Recipe(
         name="benchmark",
         corpora=(Corpus(id="org/corpus", prompt="question", answer="answer", path="."),),
-        source_models=({"id": model} for model in MODELS),  # type: ignore[arg-type] - pydantic builds them
+        source_models=tuple(SourceModel(id=model) for model in MODELS),
         correctness=Correctness(check="math_answer"),
         reward=Reward(model="none"),
         dpo=Dpo(reward_gap=GAP),
     )
     prompts = pl.read_parquet(files(root, "prompts"))
     found = assemble(Tables(prompts, tables["responses"], tables["verdicts"], tables["rewards"]), recipe).dpo
-    texts = (pl.col(side).list.first().struct.field("content") for side in ("chosen", "rejected"))
-    return list(found.select("prompt_id", *texts.__iter__()).iter_rows())
+    texts = (pl.col(side).list.first().struct.field("content").alias(side) for side in ("chosen", "rejected"))
+    return found.select("prompt_id", *texts).iter_rows()
 
 
 def by_polars(root: Path) -> Pairs:
@@ -121,12 +121,10 @@ def by_polars(root: Path) -> Pairs:
     pairs = pairs.sort("prompt_id", "reward", "source_model", descending=[False, True, False])
     best = pairs.unique("prompt_id", keep="first", maintain_order=True).collect(engine="streaming")
     texts = scans["responses"].select(*KEY, "text")
-    chosen = texts.join(best.lazy(), on=KEY)
-    rejected = texts.join(
-        best.lazy(), left_on=KEY, right_on=["prompt_id", "source_model", "sample_rejected"], how="semi"
-    )
-    both = chosen.join(rejected, on="prompt_id", suffix="_rejected").select("prompt_id", "text", "text_rejected")
-    return list(both.sort("prompt_id").collect(engine="streaming").iter_rows())
+    keys = [best.lazy().select("prompt_id", "source_model", sample=end) for end in ("sample", "sample_rejected")]
+    chosen, rejected = (texts.join(key, on=KEY, how="semi").select("prompt_id", "text") for key in keys)
+    both = chosen.join(rejected, on="prompt_id", suffix="_rejected")
+    return both.sort("prompt_id").collect(engine="streaming").iter_rows()
 
 
 def by_pandas(root: Path) -> Pairs:
@@ -145,12 +143,12 @@ def by_pandas(root: Path) -> Pairs:
     pairs = pairs[gap.between(*GAP) & (pairs["text_id"] != pairs["text_id_rejected"])]
     pairs = pairs.sort_values(["prompt_id", "reward", "source_model"], ascending=[True, False, True])
     pairs = pairs.drop_duplicates("prompt_id")
-    return list(pairs[["prompt_id", "text", "text_rejected"]].itertuples(index=False, name=None))
+    return pairs[["prompt_id", "text", "text_rejected"]].itertuples(index=False, name=None)
 
 
 def by_datasets(root: Path) -> Pairs:
     """Tables as they load, scores in a dict, one walk over the keys, the texts of the pairs by `select`."""
-    from datasets import Dataset, disable_progress_bars  # noqa: PLC0415 - each contender loads only its own library
+    from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
 
@@ -174,11 +172,10 @@ def by_datasets(root: Path) -> Pairs:
         if sides[True] and sides[False]:
             (high, _, chosen, at), (low, _, rejected, other) = min(sides[True]), min(sides[False])
             if GAP[0] <= round(-high - low, 9) <= GAP[1] and chosen != rejected:
-                best[prompt] = min(best.get(prompt, (0.0, "", 0, 0)), (high, model, at, other))
+                best[prompt] = min(best.get(prompt, (math.inf, "", 0, 0)), (high, model, at, other))
     ordered = sorted(best.items())
-    chosen_texts = responses.select([pair[2] for _, pair in ordered])["text"]
-    rejected_texts = responses.select([pair[3] for _, pair in ordered])["text"]
-    return list(zip((prompt for prompt, _ in ordered), chosen_texts, rejected_texts, strict=True))
+    texts = [responses.select([pair[side] for _, pair in ordered])[:]["text"] for side in (2, 3)]
+    return zip((prompt for prompt, _ in ordered), *texts, strict=True)
 
 
 CONTENDERS: dict[str, Callable[[Path], Pairs]] = {
@@ -198,14 +195,9 @@ def contend(name: str, root: Path) -> dict[str, Any]:
     pairs = CONTENDERS[name](root)
     seconds, cpu = time.perf_counter() - start, time.process_time() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "cpu": cpu, "mb": peak, "pairs": len(pairs), "digest": fingerprint(pairs)}
-
-
-def fingerprint(pairs: Iterable[tuple[str, str, str]]) -> str:
-    hasher = hashlib.sha256()
-    for pair in pairs:
-        hasher.update("\0".join(pair).encode())
-    return hasher.hexdigest()
+    texts = ["\0".join(pair) for pair in pairs]
+    fingerprint = digest(*texts)
+    return {"seconds": seconds, "cpu": cpu, "mb": peak, "pairs": len(texts), "digest": fingerprint}
 
 
 def measure(name: str, root: Path, repeat: int) -> dict[str, Any]:

@@ -37,9 +37,12 @@ _REASONS = {
     "too_long": "must hold at most {max_length} entries",
     "too_short": "must not be empty",
     "tuple_type": "must be an array, in square brackets",
+    "union_tag_invalid": "{discriminator} must be one of {expected_tags} (found '{tag}')",
+    "union_tag_not_found": "{discriminator} is missing",
     "value_error": "{error}",
 }
-_TELL_FOUND = set(_REASONS) - {"extra_forbidden", "missing", "too_short", "string_too_short", "value_error"}
+_TELL_NOTHING = {"extra_forbidden", "missing", "string_too_short", "too_short", "value_error"}
+_TELL_NOTHING |= {"union_tag_invalid", "union_tag_not_found"}
 
 
 class Model(BaseModel):
@@ -99,10 +102,19 @@ def _frozen(value: object) -> Any:  # noqa: ANN401
 
 def _mistakes(data: dict[str, object], error: ValidationError) -> list[Mistake]:
     """List the mistakes in order of the file, but not that an array is empty because its entries are wrong."""
-    found = error.errors(include_url=False)
+    found = [{**m, "loc": _in_file(data, m["loc"])} for m in error.errors(include_url=False)]
     within = {m["loc"][:length] for m in found for length in range(len(m["loc"]))}
     told = [m for m in found if m["type"] != "too_short" or m["loc"] not in within]
     return sorted(told, key=lambda mistake: _position(data, mistake["loc"]))
+
+
+def _in_file(data: Any, location: Location) -> Location:  # noqa: ANN401
+    """Drop from a location the names of variants, which stand in no file."""
+    kept: Location = ()
+    for part in location[:-1]:
+        if isinstance(part, int) or part in data:
+            kept, data = (*kept, part), data[part]
+    return (*kept, location[-1])
 
 
 def _position(data: Any, location: Location) -> tuple[int, ...]:  # noqa: ANN401
@@ -127,10 +139,10 @@ def _key(location: Location) -> str:
 
 def _reason(mistake: Mistake) -> str:
     kind, value = mistake["type"], mistake["input"]
-    reason = _REASONS[kind].format(**mistake.get("ctx", {}))
+    reason = _REASONS.get(kind, "{message}").format(message=mistake["msg"], **mistake.get("ctx", {}))
     if kind == "tuple_type" and isinstance(value, dict):
         reason = "must be an array of tables: write its name in double brackets, [[…]]"
-    return f"{reason} (found {_found(value)})" if kind in _TELL_FOUND else reason
+    return reason if kind in _TELL_NOTHING else f"{reason} (found {_found(value)})"
 
 
 def _found(value: object) -> str:

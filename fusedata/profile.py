@@ -115,8 +115,7 @@ def effective(recipe: Recipe, profile: Profile) -> Recipe:
     """Give the recipe that is really built: `recipe` with the profile's stand-ins in force. Raises ConfigError."""
     if profile.stand_in is None:
         return recipe
-    data = recipe.model_dump(exclude_unset=True)
-    data.update(_stand_in(recipe, profile.stand_in))
+    data = {**recipe.model_dump(), **_stand_in(recipe, profile.stand_in)}
     return validate(Recipe, data, f"recipe {recipe.name} under profile {profile.name}")
 
 

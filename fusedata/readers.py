@@ -11,7 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from fusedata.config import validate
-from fusedata.dataset import Tables, candidates
+from fusedata.dataset import SCHEMAS, Tables, candidates
 from fusedata.errors import FusedataError, RunError
 from fusedata.publish.stage import recipe_toml
 from fusedata.recipe import Recipe
@@ -88,7 +88,7 @@ def published(folder: Path, kind: str) -> pl.DataFrame:
     """Read the keys, rewards and splits of the dataset in `folder`; no row where it is absent. Raises RunError."""
     rows = scan_dataset(folder)
     if rows is None:
-        return pl.DataFrame(schema={"prompt_id": pl.String(), "split": pl.String()})
+        return _keyed(pl.DataFrame(schema={**SCHEMAS[kind], "split": pl.String()}), kind)
     return _keyed(collect_files(rows.select(*_COLUMNS[kind], "split"), [folder]), kind)
 
 
@@ -106,7 +106,7 @@ def _with_split(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
 
 
 def _keyed(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
-    return rows.select(*_COLUMNS[kind], "split").sort("prompt_id")
+    return rows.select(*(pl.col(name).cast(SCHEMAS[kind][name]) for name in _COLUMNS[kind]), "split").sort("prompt_id")
 
 
 def data_files(folder: Path) -> dict[str, list[Path]]:

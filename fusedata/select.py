@@ -84,8 +84,12 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool) -> pl.
 
 
 def _summary(rows: pl.LazyFrame, group: list[str]) -> pl.DataFrame:
-    """Give, for each group, what it has and the rows that would be chosen and rejected."""
-    text, scored = pl.col("text_id"), pl.when(pl.col("score").is_not_null()).then("text_id")
+    """Give, for each group, what it has and the rows that would be chosen and rejected.
+
+    Whether its texts differ is seen by 64-bit hashes, which group faster than strings; it decides between reasons only.
+    """
+    text = pl.when("answered").then(pl.col("text_id").hash())
+    scored = pl.when(pl.col("score").is_not_null()).then(text)
     summarised = rows.group_by(group).agg(
         pl.col("answered", "judged", "good", "bad").any(),
         pl.col("high").max(),

@@ -21,7 +21,7 @@ def assign(prompts: pl.DataFrame, selection: Selection, split: Split, seed: int)
     has_pair = pl.col("prompt_id").is_in(selection.pairs["prompt_id"].implode())
     places = places.with_columns(*reasons, sft=has_sft, dpo=has_pair).sort("prompt_id")
     placed = _ORDERS[split.order](places, split, seed)
-    reason = pl.coalesce("pair_reason" if split.order == "ratio" else "sft_reason", "pair_reason")
+    reason = pl.coalesce("pair_reason" if split.order == "ratio" else "sft_reason", *_REASONS)
     return placed.with_columns(dropped=pl.when(~pl.col("sft") & ~pl.col("dpo")).then(reason))
 
 
@@ -37,27 +37,27 @@ def _shared(places: pl.DataFrame, _split: Split, _seed: int) -> pl.DataFrame:
 
 
 def _ratio(places: pl.DataFrame, split: Split, seed: int) -> pl.DataFrame:
-    """Share out the prompts that have a pair: the first `int(sft * N)` of each corpus, by hash, to SFT."""
+    """Share out the prompts that have a pair: the first `int(sft * N)` of each corpus, by hash, to SFT.
+
+    Where no pairs are asked for (neither a pair nor a reason against one), every prompt with an SFT row feeds SFT.
+    """
     order = pl.Series(rank("split", seed, places["prompt_id"]), dtype=pl.UInt64)
-    usable = pl.col("dpo") & pl.col("sft")
-    position = order_within(usable).over("corpus")
-    count = usable.sum().over("corpus")
-    to_sft = usable & (position < (count * split.sft).cast(pl.Int64))
-    return places.with_columns(order=order).with_columns(sft=to_sft, dpo=usable & ~to_sft).drop("order")
-
-
-def order_within(usable: pl.Expr) -> pl.Expr:
-    """Rank of each usable row by the column `order`, from 0."""
-    return pl.when(usable).then(pl.col("order")).rank("ordinal") - 1
+    position = pl.when("dpo").then("order").rank("ordinal").over("corpus")
+    count = pl.col("dpo").sum().over("corpus")
+    to_sft = pl.col("dpo") & (position <= (count * split.sft).cast(pl.Int64))
+    pairless = pl.col("sft") & ~pl.col("dpo") & pl.col("pair_reason").is_null()
+    placed = places.with_columns(order=order).with_columns(sft=to_sft | pairless, dpo=pl.col("dpo") & ~to_sft)
+    return placed.drop("order")
 
 
 _ORDERS = {"pairs_first": _pairs_first, "ratio": _ratio, "shared": _shared}
 
 
 def held_out(prompt_ids: pl.Series, share: float, seed: int) -> pl.Series:
-    """Say which prompts are held out as `test`: those whose hash lies below `share`, or else the lowest one.
+    """Say which prompts are held out as `test`: those whose hash lies below `share`; of all or none, the lowest one.
 
-    A prompt keeps its place when others come or go, in SFT and DPO alike; a dataset of one row holds nothing out.
+    A prompt keeps its place when others come or go, in SFT and DPO alike, unless all or none lie below `share`; a
+    dataset of one row holds nothing out.
     """
     order = pl.Series("test", rank("test", seed, prompt_ids), dtype=pl.UInt64)
     if share == 0 or len(order) < 2:  # noqa: PLR2004 - of one row nothing can be held out

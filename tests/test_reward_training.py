@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not SCRIPTS.is_dir(), reason="a checkout without
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    import train_preference_head  # noqa: PLC0415
+    import train_preference_head
 
     yield train_preference_head
     del sys.modules["train_preference_head"]
@@ -62,4 +62,4 @@ def test_calibration_puts_the_typical_gap_and_the_right_answer_on_the_scale(trai
     right = raw > 0.5
     scale, shift = training.calibrate(raw, right)
     found = (np.median(np.ptp(raw * scale + shift, axis=1)), np.median((raw * scale + shift)[right]))
-    assert found == pytest.approx((0.035, 0.15))
+    assert found == pytest.approx((0.04, 0.15))

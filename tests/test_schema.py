@@ -39,7 +39,9 @@ def test_prompt_ids_never_change():
     assert digest("a", "b") == "37a6c24dff3292b242236318"
 
 
-@pytest.mark.parametrize("text", ["caf\u00e9\nx", "cafe\u0301\nx", "  caf\u00e9\r\nx\t\n", "caf\u00e9\rx", "\u2003cafe\u0301\r\nx"])
+@pytest.mark.parametrize(
+    "text", ["caf\u00e9\nx", "cafe\u0301\nx", "  caf\u00e9\r\nx\t\n", "caf\u00e9\rx", "\u2003cafe\u0301\r\nx"]
+)
 def test_unicode_form_line_ends_and_outer_blanks_make_no_other_prompt(text):
     assert prompt_id(user(text)) == prompt_id(user("caf\u00e9\nx"))
 
@@ -150,7 +152,10 @@ def shuffled(value):
 
 
 def test_fingerprints_never_change():
-    assert fingerprint({"model": "m/1", "sampling": {"temperature": 0.7, "top_p": None}, "n": [1, True]}) == "9619a52f9840c87b"
+    assert (
+        fingerprint({"model": "m/1", "sampling": {"temperature": 0.7, "top_p": None}, "n": [1, True]})
+        == "9619a52f9840c87b"
+    )
 
 
 @given(st.dictionaries(st.text("ab", max_size=2), IDENTITIES))
@@ -158,14 +163,18 @@ def test_the_order_of_keys_does_not_matter(identity):
     assert fingerprint(identity) == fingerprint(shuffled(identity))
 
 
-@pytest.mark.parametrize("other", [{"a": ["y", "x"]}, {"a": ["x"]}, {"a": "x,y"}, {"b": ["x", "y"]}, {}, {"a": {"x": "y"}}])
+@pytest.mark.parametrize(
+    "other", [{"a": ["y", "x"]}, {"a": ["x"]}, {"a": "x,y"}, {"b": ["x", "y"]}, {}, {"a": {"x": "y"}}]
+)
 def test_another_value_gives_another_fingerprint(other):
     assert fingerprint(other) != fingerprint({"a": ["x", "y"]})
 
 
 def test_nothing_depends_on_the_process():
     program = "from fusedata.schema import *; print(prompt_id([{'role': 'user', 'content': 'x'}]), rank('a', 1, ['b']), fingerprint({'a': 1, 'b': 2}))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"})
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
+    )
     assert run.stdout.split(" ", 1)[0] == prompt_id(user("x"))
     assert run.stdout.split() == f"{prompt_id(user('x'))} {rank('a', 1, ['b'])} {fingerprint({'b': 2, 'a': 1})}".split()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from runs import CARRIED, CORPUS, MODEL, NASTY, SUMS, Engine, Stopped, Stopper, built, fails, invoke
 
 from fusedata.build import Build
 from fusedata.errors import RunError
@@ -19,7 +20,6 @@ from fusedata.recipe import find_recipe, load_recipe
 from fusedata.reward.protocol import Item
 from fusedata.status import Progress, Status, status
 from fusedata.testing import EchoEngine, HashReward
-from runs import CARRIED, CORPUS, MODEL, NASTY, SUMS, Engine, Stopped, Stopper, built, fails, invoke
 
 TABLES = ("responses", "verdicts", "rewards")
 
@@ -300,13 +300,12 @@ def test_a_damaged_funnel_is_named(tmp_path: Path) -> None:
 
 
 def test_a_read_that_loses_a_file_to_a_writer_is_done_again() -> None:
-    answers = iter([RunError("gone"), RunError("gone"), "whole"])
+    gone = [RunError("gone"), RunError("gone")]
 
     def read() -> str:
-        answer = next(answers)
-        if isinstance(answer, RunError):
-            raise answer
-        return answer
+        if gone:
+            raise gone.pop()
+        return "whole"
 
     assert settled(read) == "whole"
 

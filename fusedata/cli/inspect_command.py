@@ -82,17 +82,18 @@ def _show_table(run: Path, name: str, count: int, as_json: bool) -> None:
     frame, rows = _read(run, lambda source: (head(source, name, count), total(source, name)))
     if not as_json:
         say(line((name, "bold"), f"  {rows:,} rows, {frame.width} columns"))
-    _show_frame(frame, as_json, more=rows > frame.height)
+    _show_frame(frame, as_json, rows)
 
 
 def _show_query(run: Path, sql: str, as_json: bool) -> None:
     from fusedata.inspect_rows import query
 
     frame = _read(run, lambda source: query(source, sql, None if as_json else SQL_ROWS + 1))
-    _show_frame(frame if as_json else frame.head(SQL_ROWS), as_json, more=frame.height > SQL_ROWS)
+    cut = not as_json and frame.height > SQL_ROWS
+    _show_frame(frame.head(SQL_ROWS) if cut else frame, as_json, None if cut else frame.height)
 
 
-def _show_frame(frame: "pl.DataFrame", as_json: bool, *, more: bool) -> None:
+def _show_frame(frame: "pl.DataFrame", as_json: bool, total: int | None) -> None:
     from fusedata.cli.inspect_view import frame_parts
     from fusedata.plots import json_text
 
@@ -100,9 +101,7 @@ def _show_frame(frame: "pl.DataFrame", as_json: bool, *, more: bool) -> None:
         for row in frame.iter_rows(named=True):
             click.echo(json_text(row))
         return
-    say(*frame_parts(frame), whole=True)
-    if more:
-        say(line((f"The first {frame.height:,} rows; there are more.", "dim")))
+    say(*frame_parts(frame, total), whole=True)
 
 
 def _show_prompt(run: Path, beginning: str, as_json: bool) -> None:

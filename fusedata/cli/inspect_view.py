@@ -238,15 +238,24 @@ def _response(answer: "Answer") -> "list[RenderableType]":
     return [title, *body, *([hung(line(answer.text))] if answer.text is not None else [])]
 
 
-def frame_parts(frame: "pl.DataFrame") -> "list[RenderableType]":
-    """Draw a table row by row; where that is too wide for the terminal, column by column for the rows that fit."""
+def frame_parts(frame: "pl.DataFrame", total: int | None) -> "list[RenderableType]":
+    """Draw a table row by row; where that is too wide for the terminal, column by column for the rows that fit.
+
+    `frame` is the beginning of a table of `total` rows (None: more than these).
+    """
     if frame.width == 0:
         return [line(("No rows.", "dim"))]
     columns = {name: [_shown(value) for value in frame[name].to_list()] for name in frame.columns}
     left = [number for number, dtype in enumerate(frame.dtypes) if not dtype.is_numeric()]
     if not sys.stdout.isatty() or _natural_width(columns) <= width():
-        return [table(list(columns), list(zip(*columns.values(), strict=True)), left=left)]
-    return _turned(frame, columns)
+        drawn = table(list(columns), list(zip(*columns.values(), strict=True)), left=left)
+        return [drawn, *_cut_note(frame.height, total)]
+    return _turned(columns, frame.height, total)
+
+
+def _cut_note(shown: int, total: int | None, how: str = "") -> "list[Text]":
+    of = " of more" if total is None else f" of {total:,}"
+    return [line((f"The first {shown:,} rows{of}{how}.", "dim"))] if total != shown else []
 
 
 def _natural_width(columns: Mapping[str, Sequence[str]]) -> int:
@@ -255,13 +264,13 @@ def _natural_width(columns: Mapping[str, Sequence[str]]) -> int:
     return sum(max(cell_len(cell) for cell in [name, *cells]) + 2 for name, cells in columns.items())
 
 
-def _turned(frame: "pl.DataFrame", columns: Mapping[str, Sequence[str]]) -> "list[RenderableType]":
+def _turned(columns: Mapping[str, Sequence[str]], height: int, total: int | None) -> "list[RenderableType]":
     names = max(map(len, columns)) + 2
-    shown = max(1, min(frame.height, (width() - names) // 26))
+    shown = max(1, min(height, (width() - names) // 26))
     rows: list[list[Cell]] = [[(name, "bold"), *cells[:shown]] for name, cells in columns.items()]
     headers = ["column", *(f"row {number + 1}" for number in range(shown))]
-    note = f"{shown} of {frame.height} rows, a column a line; as wide as needed where the output is no terminal"
-    return [table(headers, rows, left=range(1, shown + 1)), line((note, "dim"))]
+    how = ", a column a line; where the output is no terminal rows are as wide as they need to be"
+    return [table(headers, rows, left=range(1, shown + 1)), *_cut_note(shown, total, how)]
 
 
 def _shown(value: object) -> str:

@@ -74,7 +74,7 @@ def _progress(found: "Status") -> "list[RenderableType]":
 def _cells(row: "Progress", longest: int) -> "list[Cell]":
     counts = ("?" if count is None else f"{count:,}" for count in (row.wanted, row.done, row.left))
     wanted, done, left = counts
-    cells: list[Cell] = [f"  {row.source:<{longest}}", wanted, (done, "" if row.left else "green")]
+    cells: list[Cell] = [f"{row.source:<{longest}}", wanted, (done, "" if row.left else "green")]
     cells.append((left, "yellow" if row.left else ""))
     if row.verdicts is not None:
         return cells + [f"{count:,}" for count in row.verdicts.values()]
@@ -110,7 +110,7 @@ def _flows(found: "Status") -> "list[RenderableType]":
     sums = [None if None in column else sum(n or 0 for n in column) for column in zip(*rows, strict=True)]
     corpora = [*(flow.corpus for flow in found.flows), "together"]
     cells = [
-        [f"  {corpus}", *("-" if n is None else f"{n:,}" for n in counts)]
+        [corpus, *("-" if n is None else f"{n:,}" for n in counts)]
         for corpus, counts in zip(corpora, [*rows, sums], strict=True)
     ]
     drawn = table(["prompts", *names.values()], cells)
@@ -130,8 +130,8 @@ def _sums(flows: "Sequence[Flow]", sums: Mapping[str, int | None]) -> "Renderabl
         text += f"; {sums['prompts']:,} prompts = {parts}"
     wrong = [flow.corpus for flow in flows if not flow.holds]
     if wrong:
-        return hung(line(text, (f": does NOT hold for {', '.join(wrong)}", "bold red")))
-    return hung(line((text, "green"), (" ✓", "bold green")))
+        return line(text, (f": does NOT hold for {', '.join(wrong)}", "bold red"))
+    return line((text, "green"), (" ✓", "bold green"))
 
 
 def _why(flows: "Sequence[Flow]") -> "list[RenderableType]":

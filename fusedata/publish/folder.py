@@ -1,7 +1,7 @@
 """One dataset as a folder that hubs, `datasets`, polars and TRL open as it is: Parquet files and a card."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from fusedata.store import writing
 
 SHARD_BYTES = 500_000_000
 """Most bytes of data, as held in memory, that go into one file: the hub's advice, which counts them compressed."""
-_ROW_GROUP_BYTES = 100_000_000
+ROW_GROUP_BYTES = 100_000_000
 _OPTIONS = {"compression": "zstd", "write_page_index": True, "use_content_defined_chunking": True}
+_SLICE = 10_000
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,40 @@ class Written:
     download: int
 
 
-def write_split(folder: Path, split: str, rows: pl.DataFrame) -> Written:
+def write_split(
+    folder: Path, split: str, rows: pl.DataFrame, *, shard: int = SHARD_BYTES, row_group: int = ROW_GROUP_BYTES
+) -> Written:
     """Write one split as `data/<split>-00000-of-0000N.parquet`. Raises RunError.
 
+    A file holds at most `shard` bytes as held in memory, a row group at most `row_group`, unless one row exceeds them.
     Page index and content-defined chunks are on, so that a hub stores only what changed; the same rows give the same
     bytes.
     """
-    table = (
-        rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(arrow_schema(rows.schema)).combine_chunks()
-    )
-    shards = max(1, -(-table.nbytes // SHARD_BYTES))
-    size = max(1, -(-rows.height // shards))
-    group = max(1, rows.height * _ROW_GROUP_BYTES // max(1, table.nbytes))
-    files = tuple(f"data/{split}-{number:05d}-of-{shards:05d}.parquet" for number in range(shards))
-    for number, name in enumerate(files):
-        with writing(folder / name) as file:
-            pq.write_table(table.slice(number * size, size), file, row_group_size=group, **_OPTIONS)
+    table = _table(rows)
+    shards = list(_pieces(table, shard))
+    files = tuple(f"data/{split}-{number:05d}-of-{len(shards):05d}.parquet" for number in range(len(shards)))
+    for name, part in zip(files, shards, strict=True):
+        with writing(folder / name) as file, pq.ParquetWriter(file, table.schema, **_OPTIONS) as writer:
+            for group in _pieces(part, row_group):
+                writer.write_table(group.combine_chunks(), row_group_size=group.num_rows)
     return Written(files, rows.height, table.nbytes, sum((folder / name).stat().st_size for name in files))
+
+
+def _table(rows: pl.DataFrame) -> pa.Table:
+    """Cast in slices: the offsets of one array of `string` reach no further than 2 GiB."""
+    schema = arrow_schema(rows.schema)
+    slices = rows.iter_slices(_SLICE)
+    return pa.concat_tables([part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema) for part in slices])
+
+
+def _pieces(table: pa.Table, limit: int) -> Iterator[pa.Table]:
+    """Halve a table until each piece has at most `limit` bytes, or one row."""
+    if table.nbytes <= limit or table.num_rows == 1:
+        yield table
+    else:
+        half = table.num_rows // 2
+        yield from _pieces(table.slice(0, half), limit)
+        yield from _pieces(table.slice(half), limit)
 
 
 def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:

@@ -1,0 +1,193 @@
+"""`assign` and `held_out`: every prompt has one place, decided by hashes of ids alone."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from fusedata.recipe import Split
+from fusedata.schema import digest
+from fusedata.select import Selection
+from fusedata.split import assign, held_out
+
+REASON = "gap too small"
+KINDS = ("pair", "sft only", "no row", "unanswered")
+RATIO = Split(order="ratio", sft=0.4)
+SPLITS = [Split(), RATIO, Split(order="ratio", sft=0.0), Split(order="ratio", sft=1.0), Split(order="shared")]
+
+prompt_tables = st.lists(
+    st.tuples(st.sampled_from(["c/one", "c/two"]), st.sampled_from(KINDS)), max_size=60
+).map(lambda rows: [(digest(str(number)), *row) for number, row in enumerate(rows)])
+
+
+def prompts_of(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
+    return pl.DataFrame([row[:2] for row in rows], schema={"prompt_id": pl.String, "corpus": pl.String}, orient="row")
+
+
+def selected(rows: list[tuple[str, str, str]]) -> Selection:
+    kinds = {prompt: kind for prompt, _, kind in rows if kind != "unanswered"}
+    ids = {"prompt_id": pl.String}
+    reasons = [
+        (p, "no correct response" if kind == "no row" else None, None if kind == "pair" else REASON)
+        for p, kind in sorted(kinds.items())
+    ]
+    return Selection(
+        pl.DataFrame({"prompt_id": [p for p, kind in kinds.items() if kind != "no row"]}, schema=ids),
+        pl.DataFrame({"prompt_id": [p for p, kind in kinds.items() if kind == "pair"]}, schema=ids),
+        pl.DataFrame(reasons, schema={**ids, "sft_reason": pl.String, "pair_reason": pl.String}, orient="row"),
+    )
+
+
+def assigned(rows: list[tuple[str, str, str]], split: Split, seed: int = 42) -> dict[str, dict[str, Any]]:
+    places = assign(prompts_of(rows), selected(rows), split, seed)
+    return {row["prompt_id"]: row for row in places.iter_rows(named=True)}
+
+
+def made(count: int, kind: str = "pair", corpus: str = "c/one") -> list[tuple[str, str, str]]:
+    return [(digest(f"{corpus} {number}"), corpus, kind) for number in range(count)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt_tables, st.sampled_from(SPLITS))
+def test_prompts_in_are_prompts_out_plus_prompts_dropped(rows: list[Any], split: Split) -> None:
+    places = assigned(rows, split)
+    assert sorted(places) == sorted(prompt for prompt, *_ in rows)
+    for place in places.values():
+        assert (place["sft"] or place["dpo"]) == (place["dropped"] is None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt_tables, st.sampled_from(SPLITS), st.randoms(use_true_random=False))
+def test_row_order_never_matters(rows: list[Any], split: Split, random: Any) -> None:
+    shuffled = random.sample(rows, len(rows))
+    first = assign(prompts_of(rows), selected(rows), split, 42)
+    assert_frame_equal(first, assign(prompts_of(shuffled), selected(shuffled), split, 42))
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt_tables, st.sampled_from(SPLITS))
+def test_a_prompt_feeds_only_what_it_has_a_row_for(rows: list[Any], split: Split) -> None:
+    places = assigned(rows, split)
+    for prompt, _, kind in rows:
+        assert kind in {"pair", "sft only"} or not places[prompt]["sft"]
+        assert kind == "pair" or not places[prompt]["dpo"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt_tables, st.floats(0, 1))
+def test_a_ratio_gives_sft_the_whole_part_of_its_share_of_each_corpus_with_pairs(rows: list[Any], share: float) -> None:
+    places = assigned(rows, Split(order="ratio", sft=share))
+    for corpus in ("c/one", "c/two"):
+        pairs = sum(kind == "pair" for _, name, kind in rows if name == corpus)
+        own = [place for place in places.values() if place["corpus"] == corpus]
+        assert sum(place["sft"] for place in own) == int(share * pairs)
+        assert sum(place["dpo"] for place in own) == pairs - int(share * pairs)
+
+
+@pytest.mark.parametrize(("prompts", "sft"), [(51_098, 20_439), (20_374, 8_149), (9_435, 3_774)])
+def test_a_ratio_gives_the_counts_that_fusechat_published(prompts: int, sft: int) -> None:
+    assert sum(place["sft"] for place in assigned(made(prompts), RATIO).values()) == sft
+
+
+def test_a_ratio_drops_a_prompt_without_a_pair_for_the_reason_of_that() -> None:
+    (place,) = assigned(made(1, "sft only"), RATIO).values()
+    assert (place["sft"], place["dpo"], place["dropped"]) == (False, False, REASON)
+
+
+def test_a_ratio_keeps_sft_rows_where_no_pairs_are_asked_for() -> None:
+    rows = made(5, "sft only")
+    asked = selected(rows)
+    unasked = Selection(asked.sft, asked.pairs, asked.reasons.with_columns(pair_reason=pl.lit(None, pl.String)))
+    places = assign(prompts_of(rows), unasked, RATIO, 42)
+    assert places["sft"].all()
+    assert places["dropped"].null_count() == len(rows)
+
+
+def test_a_ratio_is_no_matter_of_a_prompt_s_id_alone() -> None:
+    rows = made(40)
+    first, other = ({p for p, place in assigned(rows, RATIO, seed).items() if place["sft"]} for seed in (1, 2))
+    assert first != other
+    assert first != set(sorted(prompt for prompt, *_ in rows)[:16])
+
+
+def test_a_ratio_of_one_corpus_does_not_depend_on_another() -> None:
+    rows = made(30)
+    alone, beside = assigned(rows, RATIO), assigned([*rows, *made(30, corpus="c/two")], RATIO)
+    assert all(alone[prompt] == beside[prompt] for prompt, *_ in rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sft", "dpo"),
+    [("pair", False, True), ("sft only", True, False), ("no row", False, False), ("unanswered", False, False)],
+)
+def test_pairs_first_gives_a_prompt_with_a_pair_to_dpo_and_the_others_to_sft(kind: str, sft: bool, dpo: bool) -> None:
+    (place,) = assigned(made(1, kind), Split()).values()
+    assert (place["sft"], place["dpo"]) == (sft, dpo)
+
+
+def test_shared_gives_a_prompt_with_a_pair_to_both() -> None:
+    (place,) = assigned(made(1), Split(order="shared")).values()
+    assert (place["sft"], place["dpo"]) == (True, True)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_prompt_that_nobody_answered_is_dropped_as_no_response(split: Split) -> None:
+    (place,) = assigned(made(1, "unanswered"), split).values()
+    assert (place["sft_reason"], place["pair_reason"], place["dropped"]) == ("no response",) * 3
+
+
+def test_a_prompt_without_a_correct_response_is_dropped_for_that() -> None:
+    (place,) = assigned(made(1, "no row"), Split()).values()
+    assert place["dropped"] == "no correct response"
+
+
+def test_no_prompts_have_no_places() -> None:
+    assert assigned([], RATIO) == {}
+
+
+# The test split.
+
+
+def ids(count: int) -> pl.Series:
+    return pl.Series("prompt_id", [digest(str(number)) for number in range(count)], dtype=pl.String)
+
+
+def test_two_percent_are_held_out() -> None:
+    assert 0.017 < held_out(ids(20_000), 0.02, 42).mean() < 0.023
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_at_least_one_row_is_held_out_and_one_is_not(count: int, share: float) -> None:
+    assert 1 <= held_out(ids(count), share, 42).sum() < count
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_of_less_than_two_rows_none_is_held_out(count: int) -> None:
+    assert held_out(ids(count), 0.5, 42).to_list() == [False] * count
+
+
+def test_a_share_of_nothing_holds_nothing_out() -> None:
+    assert not held_out(ids(1_000), 0, 42).any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(0, 999), min_size=300), st.sampled_from([0.1, 0.5, 0.9]))
+def test_a_prompt_keeps_its_place_when_others_come_and_go(kept: set[int], share: float) -> None:
+    everyone = ids(1_000)
+    some = everyone.gather(sorted(kept))
+    places = dict(zip(everyone, held_out(everyone, share, 42), strict=True))
+    assert dict(zip(some, held_out(some, share, 42), strict=True)) == {prompt: places[prompt] for prompt in some}
+
+
+def test_the_seed_decides_who_is_held_out() -> None:
+    assert held_out(ids(1_000), 0.1, 1).to_list() != held_out(ids(1_000), 0.1, 2).to_list()
+
+
+def test_the_share_of_sft_says_nothing_of_the_share_of_test() -> None:
+    sft = pl.Series([place["sft"] for place in assigned(made(2_000), Split(order="ratio", sft=0.5)).values()])
+    prompts = pl.Series(sorted(prompt for prompt, *_ in made(2_000)))
+    assert 0.4 < sft.filter(held_out(prompts, 0.2, 42)).mean() < 0.6
