@@ -10,8 +10,8 @@ import time
 import pytest
 
 from fusedata.errors import VerifierError
-from fusedata.verify import math_pool
 from fusedata.verify.math_answer import MathVerifier
+from fusedata.verify.mathematics import pool as math_pool
 
 SYMBOLIC = (r"\tan^2 y + 1", r"\sec^2 y")
 ENDLESS = ("42", r"\prod_{n=1}^{\infty} n")

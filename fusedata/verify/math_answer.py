@@ -1,9 +1,9 @@
 r"""Whether a response's final answer to a mathematics problem equals the gold answer: right, wrong, or unjudged.
 
-The answer is found (`math_extract`), read into a tree by a grammar of our own (`math_parse`), and compared by exact
-arithmetic (`math_exact`, `math_compare`). What that leaves open goes to a worker process with a hard limit of time
-and memory (`math_pool`, `math_worker`): many digits at several points (`math_numeric`), then math-verify
-(`math_symbolic`). No text of a model reaches `eval`, `sympify` or `parse_expr` of ours, and length, nesting, digits,
+The modules named here lie in `fusedata.verify.mathematics`. The answer is found (`extract`), read into a tree by a
+grammar of our own (`parse`), and compared by exact arithmetic (`exact`, `compare`). What that leaves open goes to a
+worker process with a hard limit of time and memory (`pool`, `worker`): many digits at several points (`numeric`), then
+math-verify (`symbolic`). No text of a model reaches `eval`, `sympify` or `parse_expr` of ours; length, nesting, digits,
 exponents and terms are bounded before anything is computed.
 
 The three values of `passed`:
@@ -51,16 +51,16 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 
-from fusedata.verify.math_boxes import Found
-from fusedata.verify.math_choice import choice, is_choice, is_phrase, locate_choice
-from fusedata.verify.math_clean import clean
-from fusedata.verify.math_extract import MAX_BARE, extract_answer, is_marked, locate
-from fusedata.verify.math_judge import ExactJudge
-from fusedata.verify.math_parse import MAX_CHARS, readings
-from fusedata.verify.math_pool import Ticket, WorkerPool
-from fusedata.verify.math_rational import rational_or_none
-from fusedata.verify.math_symbolic import any_reading
-from fusedata.verify.math_tokens import Node, NotMathError
+from fusedata.verify.mathematics.boxes import Found
+from fusedata.verify.mathematics.choice import choice, is_choice, is_phrase, locate_choice
+from fusedata.verify.mathematics.clean import clean
+from fusedata.verify.mathematics.extract import MAX_BARE, extract_answer, is_marked, locate
+from fusedata.verify.mathematics.judge import ExactJudge
+from fusedata.verify.mathematics.parse import MAX_CHARS, readings
+from fusedata.verify.mathematics.pool import Ticket, WorkerPool
+from fusedata.verify.mathematics.rational import rational_or_none
+from fusedata.verify.mathematics.symbolic import any_reading
+from fusedata.verify.mathematics.tokens import Node, NotMathError
 
 __all__ = ["MathVerdict", "MathVerifier", "extract_answer"]
 

@@ -1,8 +1,8 @@
 # ruff: noqa: RUF001 - the signs that models write are the matter of this module
 r"""Bring the spelling of an answer to one form: Unicode signs, LaTeX spacing, wrappers and digit groups.
 
-Only spelling is touched here; what an answer means is for `math_parse`. Every pass is linear in the text, and
-callers bound the length first (`math_parse.MAX_CHARS`).
+Only spelling is touched here; what an answer means is for `mathematics.parse`. Every pass is linear in the text, and
+callers bound the length first (`mathematics.parse.MAX_CHARS`).
 """
 
 import re

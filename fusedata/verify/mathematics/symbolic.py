@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from fusedata.verify.math_clean import clean
-from fusedata.verify.math_compare import Judge, equal
-from fusedata.verify.math_numeric import NumericJudge
-from fusedata.verify.math_parse import readings
-from fusedata.verify.math_tokens import Node, NotMathError
+from fusedata.verify.mathematics.clean import clean
+from fusedata.verify.mathematics.compare import Judge, equal
+from fusedata.verify.mathematics.numeric import NumericJudge
+from fusedata.verify.mathematics.parse import readings
+from fusedata.verify.mathematics.tokens import Node, NotMathError
 
 MAX_SYMBOLIC_CHARS: Final = 400
 MAX_NESTING: Final = 12

@@ -49,9 +49,9 @@ def main(memory_mb: int, seconds: float) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.disable(logging.CRITICAL)
     sys.set_int_max_str_digits(0)
-    from fusedata.verify import math_symbolic  # noqa: PLC0415 - under the limits
+    from fusedata.verify.mathematics import symbolic  # noqa: PLC0415 - under the limits
 
-    math_symbolic.load_numbers()
+    symbolic.load_numbers()
     output = sys.stdout.buffer
     sys.stdout = sys.stderr
 
@@ -59,7 +59,7 @@ def main(memory_mb: int, seconds: float) -> None:
     def load_library() -> None:
         signal.alarm(0)
         _say(output, {"state": "loading"})
-        math_symbolic.load_library()
+        symbolic.load_library()
         _say(output, {"state": "ready"})
         signal.alarm(_alarm(seconds))
 
@@ -67,7 +67,7 @@ def main(memory_mb: int, seconds: float) -> None:
     while (question := read_frame(sys.stdin.buffer)) is not None:
         signal.alarm(_alarm(seconds))
         try:
-            verdict, detail = math_symbolic.decide(question["gold"], question["answer"], load_library)
+            verdict, detail = symbolic.decide(question["gold"], question["answer"], load_library)
         except (MemoryError, RecursionError) as error:
             verdict, detail = None, f"could not be judged: {type(error).__name__} in a worker process"
         signal.alarm(0)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from fusedata.verify.math_tokens import Node
+from fusedata.verify.mathematics.tokens import Node
 
 MAX_BITS: Final = 200_000
 MAX_FACTORIAL: Final = 3000

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from fusedata.verify.math_extract import ANCHOR, MAX_BARE, TAIL
-from fusedata.verify.math_tokens import is_word
+from fusedata.verify.mathematics.extract import ANCHOR, MAX_BARE, TAIL
+from fusedata.verify.mathematics.tokens import is_word
 
 _DRESS: Final = 60
 _CHOICE: Final = re.compile(r"[\s$({\\*\[]*(?:(?:text|mathrm|textbf|mathbf|rm|bf)\s*\{)?\s*\(?([A-J])[)}\s$.:*\]\\]*")

@@ -2,9 +2,9 @@
 
 from fractions import Fraction
 
-from fusedata.verify.math_exact import Polynomial, is_transparent, product, quotient
-from fusedata.verify.math_rational import UndecidedError, decimal, is_too_big, rational_or_none, rounds
-from fusedata.verify.math_tokens import Node
+from fusedata.verify.mathematics.exact import Polynomial, is_transparent, product, quotient
+from fusedata.verify.mathematics.rational import UndecidedError, decimal, is_too_big, rational_or_none, rounds
+from fusedata.verify.mathematics.tokens import Node
 
 
 class ExactJudge:

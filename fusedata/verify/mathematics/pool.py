@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import fusedata
 from fusedata.errors import VerifierError
-from fusedata.verify.math_worker import HEADER, frame
+from fusedata.verify.mathematics.worker import HEADER, frame
 
 START_SECONDS: Final = 120.0
 MAX_FAILED_STARTS: Final = 3
@@ -49,7 +49,7 @@ class _Worker:
         root = str(Path(fusedata.__file__).parents[1])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         self.process = subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-            [sys.executable, "-P", "-m", "fusedata.verify.math_worker", str(memory_mb), str(seconds)],
+            [sys.executable, "-P", "-m", "fusedata.verify.mathematics.worker", str(memory_mb), str(seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

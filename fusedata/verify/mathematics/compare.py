@@ -1,16 +1,16 @@
 r"""Decide whether two answers are the same, in three values: True, False, and None for "not known here".
 
 Lists, sets, tuples, intervals, matrices, equations, names and units are taken apart here; single values go to a
-`Judge`: the exact one of this module, or the numeric one of `math_numeric` in a worker process.
+`Judge`: the exact one of this module, or the numeric one of `mathematics.numeric` in a worker process.
 """
 
 from fractions import Fraction
 from typing import Final, Protocol
 
-from fusedata.verify.math_rational import rational_or_none
-from fusedata.verify.math_shape import FLIPPED, MAX_ITEMS, Named, settle
-from fusedata.verify.math_tokens import Node
-from fusedata.verify.math_units import clash, unit_of
+from fusedata.verify.mathematics.rational import rational_or_none
+from fusedata.verify.mathematics.shape import FLIPPED, MAX_ITEMS, Named, settle
+from fusedata.verify.mathematics.tokens import Node
+from fusedata.verify.mathematics.units import clash, unit_of
 
 
 class Judge(Protocol):

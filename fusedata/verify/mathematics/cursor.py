@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fusedata.verify.math_tokens import Node, NotMathError, Token
+from fusedata.verify.mathematics.tokens import Node, NotMathError, Token
 
 MAX_DEPTH: Final = 40
 

@@ -14,9 +14,9 @@ Tried in this order, the later in the text winning between the first three:
 import re
 from typing import Final
 
-from fusedata.verify.math_boxes import PERCENT_AFTER, Found, boxes
-from fusedata.verify.math_parse import MAX_CHARS, readings
-from fusedata.verify.math_tokens import NotMathError, is_word
+from fusedata.verify.mathematics.boxes import PERCENT_AFTER, Found, boxes
+from fusedata.verify.mathematics.parse import MAX_CHARS, readings
+from fusedata.verify.mathematics.tokens import NotMathError, is_word
 
 MAX_BARE: Final = 300
 TAIL: Final = 20_000

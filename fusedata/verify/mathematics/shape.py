@@ -7,7 +7,7 @@ inequalities in one name become intervals, sums and products of matrices one mat
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from fusedata.verify.math_tokens import Node
+from fusedata.verify.mathematics.tokens import Node
 
 MAX_ITEMS: Final = 64
 FLIPPED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from fusedata.verify.math_rational import (
+from fusedata.verify.mathematics.rational import (
     UndecidedError,
     bounded,
     power,
     rational,
 )
-from fusedata.verify.math_tokens import Node
+from fusedata.verify.mathematics.tokens import Node
 
 Monomial = tuple[tuple[str, Fraction], ...]
 Polynomial = dict[Monomial, Fraction]

@@ -1,10 +1,10 @@
-"""The atoms of an answer: numbers, symbols, functions, brackets, matrices. `math_parse` builds answers of them."""
+"""The atoms of an answer: numbers, symbols, functions, brackets, matrices. `parse` builds answers of them."""
 
 from fractions import Fraction
 from typing import Final
 
-from fusedata.verify.math_cursor import MAX_DEPTH, Cursor, joined
-from fusedata.verify.math_tokens import FUNCTIONS, Node, NotMathError, Token, is_word, number, repeating
+from fusedata.verify.mathematics.cursor import MAX_DEPTH, Cursor, joined
+from fusedata.verify.mathematics.tokens import FUNCTIONS, Node, NotMathError, Token, is_word, number, repeating
 
 _OPENING: Final[dict[str, str]] = {"(": ")]", "[": ")]", r"\{": r"\}", "{": "}"}
 CONSTANTS: Final[dict[str, Node]] = {

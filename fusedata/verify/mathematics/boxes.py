@@ -4,7 +4,7 @@ r"""Boxed answers: `\boxed{...}`, nested, and several of them that are one answe
 import re
 from typing import Final, NamedTuple
 
-from fusedata.verify.math_parse import MAX_CHARS
+from fusedata.verify.mathematics.parse import MAX_CHARS
 
 MAX_BOXES: Final = 32
 _BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*")

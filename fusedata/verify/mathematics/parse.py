@@ -15,10 +15,10 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from fusedata.verify.math_atoms import CONSTANTS, NOT_SYMBOLS, Atoms
-from fusedata.verify.math_clean import clean, join_outside_brackets
-from fusedata.verify.math_cursor import MAX_DEPTH, joined
-from fusedata.verify.math_tokens import (
+from fusedata.verify.mathematics.atoms import CONSTANTS, NOT_SYMBOLS, Atoms
+from fusedata.verify.mathematics.clean import clean, join_outside_brackets
+from fusedata.verify.mathematics.cursor import MAX_DEPTH, joined
+from fusedata.verify.mathematics.tokens import (
     DEGREE,
     FUNCTIONS,
     MULTIPLIERS,

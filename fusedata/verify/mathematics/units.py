@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fusedata.verify.math_tokens import Node
+from fusedata.verify.mathematics.tokens import Node
 
 _DIMENSIONS: Final[dict[str, str]] = {
     "length": "mm|millimeter cm|centimeter|centimetre dm m|meter|metre km|kilometer|kilometre"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
-from fusedata.verify.math_judge import ExactJudge
-from fusedata.verify.math_rational import MAX_FACTORIAL, UndecidedError, decimal, rounds
-from fusedata.verify.math_shape import symbols
-from fusedata.verify.math_tokens import Node
+from fusedata.verify.mathematics.judge import ExactJudge
+from fusedata.verify.mathematics.rational import MAX_FACTORIAL, UndecidedError, decimal, rounds
+from fusedata.verify.mathematics.shape import symbols
+from fusedata.verify.mathematics.tokens import Node
 
 DIGITS: Final = 60
 POINTS: Final = 6
