@@ -40,7 +40,8 @@ prompts = pl.read_parquet(sys.argv[1]).filter("sampled").sort("chars", "prompt_i
 requests = [turns for turns in prompts for _ in range(4)]
 torch.manual_seed(1)
 for first in range(0, len(requests), 32):
-    texts = [tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in requests[first:first + 32]]
+    turns = requests[first:first + 32]
+    texts = [tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in turns]
     batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     model.generate(**batch, do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=48)
 print(time.perf_counter() - began)

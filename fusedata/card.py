@@ -1,7 +1,11 @@
 """The dataset card: everything it states comes from the recipe and the rows. Pure: no file, clock or network."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import PurePath
 from typing import Any
 
 import polars as pl
@@ -14,7 +18,10 @@ from fusedata.recipe import Recipe
 
 Difference = tuple[str, object, object]
 _BINS = 9
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+_PLAIN = re.compile(r"[\w ./:;,()+=%'-]*")
+_ENTRY = re.compile(r"(corpora|source_models)\[(.*)\](?:\.([a-z_]+(?:\..+)?))?", re.DOTALL)
+_NOUNS = {"corpora": "corpus", "source_models": "source model"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Writ
     `rows` are all its rows with their column `test`; `data` tells each split as it was written.
     """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown, not HTML
-    environment.filters |= {"thousands": _thousands, "cell": _cell}
+    environment.filters |= {"thousands": _thousands, "cell": cell}
     return environment.from_string(template).render(
         kind=kind,
         front_matter=yaml.safe_dump(_front_matter(kind, rows, data, facts), sort_keys=False, allow_unicode=True),
@@ -42,7 +49,7 @@ def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Writ
         description=facts.recipe.description,
         recipe=facts.recipe,
         profile=facts.profile,
-        stand_ins=facts.stand_ins,
+        stand_ins=_stand_ins(facts.stand_ins),
         splits={split: entry.rows for split, entry in data.items()},
         version=__version__,
         rules=_rules(kind, facts.recipe),
@@ -50,8 +57,7 @@ def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Writ
         composition=_composition(facts),
         models=_models(rows, facts.recipe),
         histogram=_histogram(kind, rows),
-        licenses=_licenses(rows, facts.recipe),
-        unlicensed=_unlicensed(rows, facts.recipe),
+        licenses=_of_rows(rows, facts.recipe),
         limits=_limits(facts),
     )
 
@@ -60,9 +66,49 @@ def _thousands(count: int) -> str:
     return f"{count:,}"
 
 
-def _cell(value: object) -> str:
-    text = "-" if value is None else f"`{value}`" if not isinstance(value, dict) else f"`{value.get('id', value)}`"
-    return text.replace("|", "\\|").replace("\n", " ")
+def cell(value: object) -> str:
+    """Write a value so that it stays within a cell of a table or a line: as code where Markdown could read into it."""
+    text = " ".join(str(value).split())
+    if _PLAIN.fullmatch(text):
+        return text
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
+
+
+def _stand_ins(differences: Sequence[Difference]) -> list[str]:
+    """Say in a line for each corpus, each source model and each table of the recipe what replaced what."""
+    groups = groupby(((_place(key), before, after) for key, before, after in differences), key=lambda d: d[0][0])
+    return [_replacement(what, [(field, *values) for (_, field), *values in group]) for what, group in groups]
+
+
+def _place(key: str) -> tuple[str, str]:
+    """Split a dotted key into the thing that differs and its field, "" where it differs as a whole."""
+    entry = _ENTRY.fullmatch(key)
+    if entry:
+        return f"{_NOUNS[entry[1]]} {cell(entry[2])}", entry[3] or ""
+    table, _, field = key.partition(".")
+    return table, field
+
+
+def _replacement(what: str, fields: list[Any]) -> str:
+    (field, before, after), *more = fields
+    if not field and not more and (before is None or after is None):
+        return f"{what}: {'added' if before is None else 'left out'}"
+    changes = (f"{name} {_value(name, old)} → {_value(name, new)}".strip() for name, old, new in fields)
+    return f"{what}: {'; '.join(changes)}"
+
+
+def _value(field: str, value: object) -> str:
+    """Write a value; of a path on this machine only the last part."""
+    if field == "path" and isinstance(value, str):
+        return cell(published_path(value))
+    return "none" if value is None else cell(value)
+
+
+def published_path(path: str) -> str:
+    """Give what may be published of a corpus's path: all of an embedded one, else the last part."""
+    return path if path.startswith("embedded:") else PurePath(path).name
 
 
 def _pretty_name(kind: str, recipe: Recipe) -> str:
@@ -70,15 +116,14 @@ def _pretty_name(kind: str, recipe: Recipe) -> str:
 
 
 def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], facts: Facts) -> dict[str, Any]:
-    splits = [{"name": s, "num_bytes": e.size, "num_examples": e.rows} for s, e in data.items()]
-    licenses = {corpus.license or "unknown" for corpus in facts.recipe.corpora}
+    used = set(rows["corpus"])
     return {
         "pretty_name": _pretty_name(kind, facts.recipe),
-        "license": licenses.pop() if len(licenses) == 1 else "other",
+        "license": _license(rows, facts.recipe),
         "language": list(facts.recipe.languages),
         "task_categories": ["text-generation"],
-        "size_categories": [next((name for limit, name in _SIZES if rows.height < limit), "1M<n<10M")],
-        "source_datasets": [corpus.id for corpus in facts.recipe.corpora],
+        "size_categories": [size_category(rows.height)],
+        "source_datasets": [corpus.id for corpus in facts.recipe.corpora if corpus.id in used],
         "tags": ["fusedata", "implicit-model-fusion", "preference" if kind == "dpo" else "sft", facts.recipe.name],
         "configs": [
             {
@@ -89,28 +134,40 @@ def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], fa
         "dataset_info": {
             "config_name": "default",
             "features": features(rows.drop("test").schema),
-            "splits": splits,
+            "splits": [{"name": s, "num_bytes": e.size, "num_examples": e.rows} for s, e in data.items()],
             "download_size": sum(entry.download for entry in data.values()),
             "dataset_size": sum(entry.size for entry in data.values()),
         },
     }
 
 
+def _license(rows: pl.DataFrame, recipe: Recipe) -> str:
+    """Give the one licence of all corpora and models behind the rows; `other` where there are several."""
+    licenses = {license_ or "unknown" for _, license_ in _of_rows(rows, recipe)}
+    return licenses.pop() if len(licenses) == 1 else "other"
+
+
+def size_category(rows: int) -> str:
+    """Name the hub's size category of a number of rows."""
+    power = max(0, len(str(rows)) - 3)
+    if power == 0:
+        return f"n<{_SIZES[0]}"
+    return f"{_SIZES[power - 1]}<n<{_SIZES[power]}" if power < len(_SIZES) else f"n>{_SIZES[-1]}"
+
+
 def _rules(kind: str, recipe: Recipe) -> list[str]:
     """State in sentences what the recipe's selection rules did."""
     passing = "judged right by the corpus's gold answer" if recipe.correctness else "sampled or carried"
-    best = f"the highest reward by {recipe.reward.model}" if recipe.reward else "the first by model name"
+    best = f"the highest reward by {cell(recipe.reward.model)}" if recipe.reward else "the first by model name"
     lines = [f"SFT: of the responses {passing}, the one with {best}."]
-    if recipe.dpo:
+    if recipe.dpo and kind == "dpo":
         within = "within one source model" if recipe.dpo.same_source_model else "over all source models"
         against = "the lowest reward among those judged wrong" if recipe.correctness else "the lowest reward"
         gap = recipe.dpo.reward_gap
         window = f", the gap between {gap[0]} and {gap[1]}, both inclusive" if gap else ""
-        lines.append(f"DPO: chosen is that response, rejected the one with {against}, {within}{window}.")
-    lines.append(
-        f"Order of the split: `{recipe.split.order}`; {recipe.split.test:.0%} held out by a hash of the prompt."
-    )
-    return lines if kind == "dpo" or not recipe.dpo else [lines[0], lines[-1]]
+        lines.append(f"DPO: chosen by the same rule and rejected with {against}, {within}{window}.")
+    held_out = f"{100 * recipe.split.test:g}% held out by a hash of the prompt"
+    return [*lines, f"Order of the split: `{recipe.split.order}`; {held_out}."]
 
 
 def _dropped(places: pl.DataFrame) -> list[tuple[str, str, int]]:
@@ -132,11 +189,11 @@ def _composition(facts: Facts) -> list[dict[str, object]]:
 
 
 def _models(rows: pl.DataFrame, recipe: Recipe) -> list[dict[str, object]]:
-    counts = dict(rows["source_model"].value_counts().iter_rows())
-    sampled = [{**model.model_dump(), "rows": counts.get(model.id, 0)} for model in recipe.source_models]
+    counts = Counter(model for models in _writers(rows) for model in models)
+    sampled = [{**model.model_dump(), "rows": counts[model.id]} for model in recipe.source_models]
     sampling = dict.fromkeys(("samples", "temperature", "top_p", "repetition_penalty", "max_tokens"), "carried")
     carried = {c.responses.source_model: c.responses.license for c in recipe.corpora if c.responses}
-    return sampled + [{"id": i, "license": ls, **sampling, "rows": counts.get(i, 0)} for i, ls in carried.items()]
+    return sampled + [{"id": i, "license": ls, **sampling, "rows": counts[i]} for i, ls in carried.items()]
 
 
 def _histogram(kind: str, rows: pl.DataFrame) -> dict[str, object] | None:
@@ -147,30 +204,32 @@ def _histogram(kind: str, rows: pl.DataFrame) -> dict[str, object] | None:
 
 
 def bins(values: pl.Series, count: int) -> list[tuple[str, str, int]]:
-    """Count `values` (not empty) in `count` equal bins from the lowest to the highest: (from, to, rows)."""
+    """Count finite `values` (not empty) in `count` equal bins from the lowest to the highest: (from, to, rows).
+
+    Equal values are one bin.
+    """
     low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
-    width = (high - low) / count or 1.0
-    places = ((values - low) / width).cast(pl.Int64).clip(0, count - 1)
+    if low == high:
+        return [(f"{low:.4f}", f"{high:.4f}", len(values))]
+    places = ((values - low) / (high - low) * count).cast(pl.Int64).clip(0, count - 1)
     found = dict(places.value_counts().iter_rows())
-    edges = [low + width * i for i in range(count + 1)]
+    edges = [low + (high - low) * i / count for i in range(count + 1)]
     return [(f"{edges[i]:.4f}", f"{edges[i + 1]:.4f}", found.get(i, 0)) for i in range(count)]
+
+
+def _writers(rows: pl.DataFrame) -> list[set[str]]:
+    """Give, for each row, the models that wrote its responses."""
+    columns = [name for name in ("source_model", "rejected_source_model") if name in rows.columns]
+    return [set(models) for models in rows.select(columns).iter_rows()]
 
 
 def _of_rows(rows: pl.DataFrame, recipe: Recipe) -> list[tuple[str, str | None]]:
     """Each corpus and model behind a row, with the licence that the recipe states for it."""
-    corpora = [(c.id, c.license) for c in recipe.corpora if c.id in set(rows["corpus"])]
+    corpora, writers = set(rows["corpus"]), set().union(*_writers(rows))
     carried = [(c.responses.source_model, c.responses.license) for c in recipe.corpora if c.responses]
     models = carried + [(m.id, m.license) for m in recipe.source_models]
-    return corpora + [(i, ls) for i, ls in dict(models).items() if i in set(rows["source_model"])]
-
-
-def _licenses(rows: pl.DataFrame, recipe: Recipe) -> list[str]:
-    return [f"{name}: {license_}" for name, license_ in _of_rows(rows, recipe) if license_]
-
-
-def _unlicensed(rows: pl.DataFrame, recipe: Recipe) -> str:
-    unknown = [name for name, license_ in _of_rows(rows, recipe) if not license_]
-    return f"The recipe states no licence for {', '.join(unknown)}: ask before you use these rows." if unknown else ""
+    named = [(c.id, c.license) for c in recipe.corpora if c.id in corpora]
+    return named + [(i, license_) for i, license_ in dict(models).items() if i in writers]
 
 
 def _limits(facts: Facts) -> list[str]:
@@ -179,7 +238,7 @@ def _limits(facts: Facts) -> list[str]:
     if recipe.correctness:
         lines.append("A right final answer does not make every step of a response right.")
     if recipe.reward:
-        lines.append(f"Rewards are those of {recipe.reward.model}; they compare only with one another.")
+        lines.append(f"Rewards are those of {cell(recipe.reward.model)}; they compare only with one another.")
     if facts.stand_ins:
         lines.append("Stand-ins wrote and scored these rows: do not train a model that matters on them.")
     return lines

@@ -102,7 +102,7 @@ def _frozen(value: object) -> Any:  # noqa: ANN401
 
 def _mistakes(data: dict[str, object], error: ValidationError) -> list[Mistake]:
     """List the mistakes in order of the file, but not that an array is empty because its entries are wrong."""
-    found = [{**m, "loc": _in_file(data, m["loc"])} for m in error.errors(include_url=False)]
+    found: list[Mistake] = [{**m, "loc": _in_file(data, m["loc"])} for m in error.errors(include_url=False)]
     within = {m["loc"][:length] for m in found for length in range(len(m["loc"]))}
     told = [m for m in found if m["type"] != "too_short" or m["loc"] not in within]
     return sorted(told, key=lambda mistake: _position(data, mistake["loc"]))

@@ -74,7 +74,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Datasets:
-    """`sft` and `dpo`: SFT and DPO rows with a last column `test`, sorted by prompt_id. `places`: what `assign` gives."""
+    """`sft`, `dpo`: SFT and DPO rows with a last column `test`, sorted by prompt_id; `places`: where prompts went."""
 
     sft: pl.DataFrame
     dpo: pl.DataFrame

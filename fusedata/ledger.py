@@ -1,8 +1,7 @@
 """What run.json records: the recipe in force and, for each table, a fingerprint of just what it depends on."""
 
+import json
 from collections.abc import Mapping, Sequence
-
-import orjson
 
 from fusedata import __version__
 from fusedata.collect.locate import Located
@@ -70,7 +69,7 @@ def redone(before: State, after: State) -> list[str]:
 
 
 def _changed_fields(before: State, after: State) -> str:
-    identities = [orjson.loads(orjson.dumps(table["identity"])) for table in (before, after)]
+    identities = [json.loads(json.dumps(table["identity"])) for table in (before, after)]
     return ", ".join(key for key, _, _ in differences(*identities))
 
 

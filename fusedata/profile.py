@@ -62,6 +62,7 @@ class StandIn(Model):
     max_tokens: Count | None = None
     reward: Reward | None = None
     reward_gap: Gap | None = None
+    """Replaces the recipe's window; a recipe without one keeps none."""
 
 
 class Profile(Model):
@@ -128,7 +129,7 @@ def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
     }
     if recipe.reward and stand_in.reward:
         changed["reward"] = stand_in.reward.model_dump()
-    if recipe.dpo and stand_in.reward_gap:
+    if recipe.dpo and recipe.dpo.reward_gap and stand_in.reward_gap:
         changed["dpo"] = {**recipe.dpo.model_dump(), "reward_gap": stand_in.reward_gap}
     return changed
 

@@ -14,7 +14,8 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 
 
 def sections(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100)
+    settings = {**cli.context_settings, **command.context_settings, "max_content_width": 100}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for child in command.list_commands(context):

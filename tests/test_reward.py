@@ -1,6 +1,8 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,6 @@ PAIRS = SHARED / "corpora" / "preference"
 HEAD = asset("recipes", "embedded", "preference-head", "head.json")
 NOISE = 1e-5
 """What the documentation promises of a score's independence from its batch."""
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def item(question: str, answer: str) -> Item:
@@ -177,6 +177,26 @@ def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
 def test_weights_that_are_not_there_are_a_reward_error() -> None:
     with pytest.raises(RewardError, match="cannot be loaded"):
         PreferenceHead(weights="package:no-such-package/x.gguf")
+
+
+def test_without_torch_one_sentence_names_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError")
+    code = "from fusedata.reward import PreferenceHead; PreferenceHead()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].startswith("fusedata.errors.MissingExtraError: The reward model fusedata/")
+    assert "pip install 'fusedata[local]'" in done.stderr
+
+
+@pytest.mark.model
+def test_a_device_that_is_not_there_is_a_reward_error() -> None:
+    with pytest.raises(RewardError, match="cannot be loaded on mars"):
+        PreferenceHead(device="mars")
 
 
 def test_a_missing_head_file_is_a_reward_error(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`select` against a naive oracle in plain Python, and an example of each reason."""
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -49,7 +50,9 @@ dpos = st.one_of(
 )
 
 
-def chosen_among(rows: list[Row], *, checked: bool = True, rewarded: bool = True, dpo: Dpo | None = WINDOW) -> Selection:
+def chosen_among(
+    rows: list[Row], *, checked: bool = True, rewarded: bool = True, dpo: Dpo | None = WINDOW
+) -> Selection:
     return select(pl.LazyFrame(rows, schema=SCHEMA, orient="row"), checked=checked, rewarded=rewarded, dpo=dpo)
 
 
@@ -79,7 +82,7 @@ def score(row: Row, rewarded: bool) -> Decimal | None:
     if not rewarded:
         return Decimal(0)
     value = row["reward"]
-    return None if value is None or value != value or abs(value) == float("inf") else exact(value)
+    return exact(value) if value is not None and math.isfinite(value) else None
 
 
 class Group:
@@ -99,7 +102,11 @@ class Group:
         self.scored_texts = {r["text_id"] for r in scored}
 
     def sft_reason(self) -> str | None:
-        for rows, reason in ((self.answered, "no response"), (self.judged, "unjudged"), (self.good, "no correct response")):
+        for rows, reason in (
+            (self.answered, "no response"),
+            (self.judged, "unjudged"),
+            (self.good, "no correct response"),
+        ):
             if not rows:
                 return reason
         return None if self.chosen else "not scored"
@@ -163,7 +170,9 @@ def oracle(rows: list[Row], checked: bool, rewarded: bool, dpo: Dpo | None) -> t
 
 @settings(max_examples=400, deadline=None)
 @given(tables, st.booleans(), st.booleans(), dpos)
-def test_selection_equals_that_of_a_naive_oracle(rows: list[Row], checked: bool, rewarded: bool, dpo: Dpo | None) -> None:
+def test_selection_equals_that_of_a_naive_oracle(
+    rows: list[Row], checked: bool, rewarded: bool, dpo: Dpo | None
+) -> None:
     found = chosen_among(rows, checked=checked, rewarded=rewarded, dpo=dpo)
     sft, pairs, reasons = oracle(rows, checked, rewarded, dpo)
     assert found.sft.rows() == sft

@@ -18,9 +18,9 @@ KINDS = ("pair", "sft only", "no row", "unanswered")
 RATIO = Split(order="ratio", sft=0.4)
 SPLITS = [Split(), RATIO, Split(order="ratio", sft=0.0), Split(order="ratio", sft=1.0), Split(order="shared")]
 
-prompt_tables = st.lists(
-    st.tuples(st.sampled_from(["c/one", "c/two"]), st.sampled_from(KINDS)), max_size=60
-).map(lambda rows: [(digest(str(number)), *row) for number, row in enumerate(rows)])
+prompt_tables = st.lists(st.tuples(st.sampled_from(["c/one", "c/two"]), st.sampled_from(KINDS)), max_size=60).map(
+    lambda rows: [(digest(str(number)), *row) for number, row in enumerate(rows)]
+)
 
 
 def prompts_of(rows: list[tuple[str, str, str]]) -> pl.DataFrame:

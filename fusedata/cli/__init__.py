@@ -43,13 +43,16 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. Exits with 0, with 2 and one clear message on bad input, with 130 on Ctrl-C."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         cli.main(prog_name="fusedata", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except FusedataError as error:
-        click.echo(f"fusedata: {error}", err=True)
+        from fusedata.plots import clean
+
+        click.echo(f"fusedata: {clean(str(error))}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nfusedata: stopped; what is finished is kept: the same command goes on from there.", err=True)

@@ -55,17 +55,19 @@ def build_command(
 def _dry_run(task: "Build", limit: int | None, as_json: bool) -> None:
     import json
 
-    from fusedata.cli.progress import table
+    from fusedata.cli.show import heading, say, table
 
     plan = task.plan(limit=limit)
     if as_json:
         click.echo(json.dumps(plan))
         return
-    rows = [
-        [str(value) if value is not None else "not known before they are read" for value in row.values()]
-        for row in plan
-    ]
-    table("Would be drawn (nothing was)", [name.replace("_", " ") for name in plan[0]] if plan else [], rows)
+    rows = [["?" if value is None else _shown(value) for value in row.values()] for row in plan]
+    headers = [name.replace("_", " ") for name in plan[0]] if plan else ["no source model is sampled"]
+    say(heading("Would be drawn", "nothing was; ?: not known before the corpora are fetched"), table(headers, rows))
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _show_result(folder: Path, datasets: "Datasets", as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Progress and tables in the terminal; plain lines where the output is no terminal."""
+"""Progress in the terminal; plain lines where the output is no terminal."""
 
 import sys
 import time
@@ -80,17 +80,3 @@ def _lines(name: str, total: int | None) -> Iterator[Advance]:
 
 def _rate(done: float, began: float) -> str:
     return f"{done / max(time.monotonic() - began, 1e-9):,.1f}/s"
-
-
-def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output; where that is no terminal, as wide as it needs to be."""
-    from rich.console import Console
-    from rich.table import Table
-
-    drawn = Table(title=title, title_justify="left", title_style="bold")
-    for header in headers:
-        drawn.add_column(header, overflow="fold")
-    for row in rows:
-        drawn.add_row(*row)
-    console = Console()
-    console.print(drawn, width=None if console.is_terminal else 10_000, soft_wrap=not console.is_terminal)

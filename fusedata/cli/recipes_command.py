@@ -11,14 +11,15 @@ def recipes_command(context: click.Context) -> None:
     """List the recipes and profiles that ship with fusedata."""
     if context.invoked_subcommand:
         return
-    from fusedata.cli.progress import table
+    from fusedata.cli.show import heading, say, table
     from fusedata.profile import load_profile, shipped_profiles
     from fusedata.recipe import load_recipe, shipped_recipes
 
     recipes = [load_recipe(path) for path in shipped_recipes().values()]
     profiles = [load_profile(path) for path in shipped_profiles().values()]
-    table("Recipes: what to build", ["name", "description"], [[r.name, r.description] for r in recipes])
-    table("Profiles: where and how", ["name", "description"], [[p.name, p.description] for p in profiles])
+    for title, shipped in (("Recipes: what to build", recipes), ("Profiles: where and how", profiles)):
+        rows = [(entry.name, entry.description) for entry in shipped]
+        say(heading(title), table(["", ""], rows, left=range(2), header=False))
 
 
 @recipes_command.command("copy")

@@ -69,7 +69,7 @@ def from_modelscope(
     each file, cached ones too. Raises HubError; MissingExtraError where the client is not installed.
     """
     try:
-        from modelscope_hub import HubApi  # noqa: PLC0415
+        from modelscope_hub import HubApi
     except ImportError:
         raise MissingExtraError("hub", f"Fetching {corpus} from ModelScope") from None
     with _seam("ModelScope", "modelscope login", corpus, revision), _quiet("modelscope_hub"), _without_stderr():

@@ -32,7 +32,7 @@ class Written:
 def write_split(
     folder: Path, split: str, rows: pl.DataFrame, *, shard: int = SHARD_BYTES, row_group: int = ROW_GROUP_BYTES
 ) -> Written:
-    """Write one split as `data/<split>-00000-of-0000N.parquet`. Raises RunError.
+    """Write one split, which has a row, as `data/<split>-00000-of-0000N.parquet`. Raises RunError.
 
     A file holds at most `shard` bytes as held in memory, a row group at most `row_group`, unless one row exceeds them.
     Page index and content-defined chunks are on, so that a hub stores only what changed; the same rows give the same
@@ -79,7 +79,7 @@ def _arrow(dtype: Any) -> pa.DataType:  # noqa: ANN401 - an instance or a class 
         return pa.list_(_arrow(dtype.inner))
     if isinstance(dtype, pl.Struct):
         return pa.struct([(field.name, _arrow(field.dtype)) for field in dtype.fields])
-    return _ARROW[type(dtype)]
+    return _ARROW[dtype]
 
 
 def features(schema: Mapping[str, pl.DataType]) -> list[dict[str, object]]:
@@ -97,4 +97,9 @@ def _feature(name: str, dtype: pa.DataType) -> dict[str, object]:
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder, by its name within."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

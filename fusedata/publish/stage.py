@@ -7,7 +7,7 @@ import polars as pl
 import tomli_w
 
 from fusedata.assets import asset
-from fusedata.card import Facts, render
+from fusedata.card import Facts, published_path, render
 from fusedata.dataset import Datasets
 from fusedata.publish.folder import Written, checksums, write_split
 from fusedata.recipe import Recipe
@@ -41,6 +41,6 @@ def recipe_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML, without the folders of this machine: a corpus's `path` keeps its last part."""
     data = recipe.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     for corpus in data["corpora"]:
-        if "path" in corpus and not corpus["path"].startswith("embedded:"):
-            corpus["path"] = Path(corpus["path"]).name
+        if "path" in corpus:
+            corpus["path"] = published_path(corpus["path"])
     return tomli_w.dumps(data)

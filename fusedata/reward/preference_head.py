@@ -1,6 +1,6 @@
 """The local stand-in for a reward model: the body of SmolLM2-135M-Instruct, cut short, with a linear head.
 
-The head was trained on 800 or so openly licensed preference pairs (scripts/train_preference_head.py); what it is worth
+The head was trained on 479 openly licensed preference pairs (scripts/train_preference_head.py); what it is worth
 on pairs it never saw stands in recipes/embedded/preference-head/README.md, and it is little: it is there so that a
 build runs end to end on a laptop, not to choose data that a model should be trained on.
 """
@@ -154,11 +154,11 @@ def load_body(weights: str, layers: int, device: str, dtype: str) -> tuple[Any, 
         with _silence():
             tokenizer = AutoTokenizer.from_pretrained(found.source, **found.arguments)
             body = AutoModel.from_pretrained(found.source, dtype=getattr(torch, dtype), **arguments)
-    except (EngineError, OSError, ValueError) as error:
-        raise RewardError(f"{PreferenceHead.name}: its body cannot be loaded: {error}") from error
-    body.layers = body.layers[:layers]
-    body.norm = torch.nn.Identity()
-    return tokenizer, body.eval().to(device), found.revision
+        body.layers = body.layers[:layers]
+        body.norm = torch.nn.Identity()
+        return tokenizer, body.eval().to(device), found.revision
+    except (EngineError, OSError, ValueError, RuntimeError, AssertionError) as error:  # the last two: no such device
+        raise RewardError(f"{PreferenceHead.name}: its body cannot be loaded on {device}: {error}") from error
 
 
 def encode(tokenizer: Any, item: Item) -> tuple[list[int], list[int]]:  # noqa: ANN401

@@ -1,0 +1,271 @@
+"""The card is pure: what it states is in the recipe, the rows and the funnel, and no text can break it."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusedata.assets import asset
+from fusedata.card import Facts, bins, cell, render, size_category
+from fusedata.config import validate
+from fusedata.dataset import DPO, SFT
+from fusedata.publish.folder import Written
+from fusedata.recipe import Recipe
+
+TEMPLATE = asset("cards", "dataset.md.j2").read_text(encoding="utf-8")
+NASTY = "a|b `c` ``d``\n| e <script> [x](y) *z*"
+
+
+def recipe(**changes: Any) -> Recipe:
+    data = {
+        "name": "sums",
+        "description": "Sums.",
+        "corpora": [
+            {"id": "org/sums", "prompt": "q", "answer": "a", "license": "mit"},
+            {
+                "id": "org/carried",
+                "prompt": "q",
+                "answer": "a",
+                "responses": {"column": "r", "source_model": "org/writer", "license": "apache-2.0"},
+            },
+        ],
+        "source_models": [{"id": "org/small", "license": "mit"}, {"id": "org/large", "license": "llama3.1"}],
+        "correctness": {"check": "math_answer"},
+        "reward": {"model": "org/reward"},
+        "dpo": {"reward_gap": [0.01, 0.1]},
+    }
+    return validate(Recipe, {k: v for k, v in {**data, **changes}.items() if v is not None}, "test")
+
+
+def rows(kind: str, *values: dict[str, Any]) -> pl.DataFrame:
+    known = {"corpus": "org/sums", "source_model": "org/small", "rejected_source_model": "org/small", "reward": 0.1}
+    known |= {"chosen_reward": 0.15, "rejected_reward": 0.1}
+    schema = {"sft": SFT, "dpo": DPO}[kind]
+    return pl.DataFrame(
+        [{name: {**known, **row}.get(name) for name in schema} | {"test": False} for row in values or [{}]],
+        schema={**schema, "test": pl.Boolean()},
+    )
+
+
+def places(*values: tuple[str, bool, bool, str | None, str | None]) -> pl.DataFrame:
+    schema = {"corpus": pl.String, "sft": pl.Boolean, "dpo": pl.Boolean, "pair_reason": pl.String, "dropped": pl.String}
+    return pl.DataFrame(values, schema=schema, orient="row")
+
+
+PLACES = places(
+    ("org/sums", True, False, "gap too small", None),
+    ("org/sums", False, True, None, None),
+    ("org/sums", False, False, "no correct response", "no correct response"),
+)
+
+
+def card(kind: str = "sft", frame: pl.DataFrame | None = None, **facts: Any) -> str:
+    frame = rows(kind) if frame is None else frame
+    known = {"recipe": recipe(), "profile": "local", "stand_ins": [], "funnel": [("org/sums", "rows read", 4)]}
+    data = {"train": Written(("data/train-00000-of-00001.parquet",), frame.height, 1_000, 500)}
+    return render(TEMPLATE, kind, frame, data, Facts(**{**known, "places": PLACES, **facts}))
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of each table, split where a reader of Markdown splits them."""
+    found: list[list[list[str]]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            found[-1].append(line.replace("\\|", "\0").strip("|").split("|"))
+        elif found[-1]:
+            found.append([])
+    return found[:-1] if not found[-1] else found
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_the_hub_client_reads_the_front_matter(kind: str) -> None:
+    data = DatasetCard(card(kind)).data.to_dict()
+    assert data["pretty_name"] == f"sums {kind.upper()} data"
+    assert data["size_categories"] == ["n<1K"]
+    assert data["task_categories"] == ["text-generation"]
+    assert data["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+
+
+def test_the_front_matter_counts_rows_and_bytes_of_each_split() -> None:
+    info = front_matter(card())["dataset_info"]
+    assert info["splits"] == [{"name": "train", "num_bytes": 1_000, "num_examples": 1}]
+    assert (info["download_size"], info["dataset_size"]) == (500, 1_000)
+
+
+def test_only_corpora_with_a_row_are_source_datasets() -> None:
+    assert front_matter(card())["source_datasets"] == ["org/sums"]
+
+
+@pytest.mark.parametrize(
+    ("row", "license_"),
+    [
+        ({}, "mit"),
+        ({"source_model": "org/large"}, "other"),
+        ({"rejected_source_model": "org/large"}, "other"),
+        ({"corpus": "org/carried", "source_model": "org/writer", "rejected_source_model": "org/writer"}, "other"),
+    ],
+)
+def test_the_licence_follows_from_corpora_and_models_behind_the_rows(row: dict[str, str], license_: str) -> None:
+    assert front_matter(card("dpo", rows("dpo", row)))["license"] == license_
+
+
+def test_the_card_names_each_licence_and_who_states_none() -> None:
+    text = card(frame=rows("sft", {}, {"corpus": "org/carried", "source_model": "org/writer"}))
+    assert "- org/sums: mit\n" in text
+    assert "- org/writer: apache-2.0\n" in text
+    assert "- org/carried: not stated: ask before you use these rows\n" in text
+    assert "org/large: llama3.1" not in text
+
+
+def test_the_funnel_goes_on_with_what_selection_dropped() -> None:
+    funnel = next(table for table in tables(card()) if "what" in table[0][1])
+    assert [[c.strip() for c in row] for row in funnel[2:]] == [
+        ["org/sums", "rows read", "4"],
+        ["org/sums", "no row: no correct response", "1"],
+        ["org/sums", "SFT and no pair: gap too small", "1"],
+    ]
+
+
+def test_the_composition_counts_each_corpus() -> None:
+    table = next(table for table in tables(card()) if "SFT rows" in "".join(table[0]))
+    assert [[c.strip() for c in row] for row in table[2:]] == [
+        ["org/sums", "mit", "3", "1", "1", "1"],
+        ["org/carried", "not stated", "0", "0", "0", "0"],
+    ]
+
+
+def test_models_are_counted_by_the_rows_that_they_wrote() -> None:
+    frame = rows("dpo", {}, {"rejected_source_model": "org/large"})
+    table = next(table for table in tables(card("dpo", frame)) if "rows here" in "".join(table[0]))
+    counts = {row[0].strip(): row[-1].strip() for row in table[2:]}
+    assert counts == {"org/small": "2", "org/large": "1", "org/writer": "0"}
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("across", [True, False])
+def test_the_rules_are_those_of_the_recipe(kind: str, checked: bool, across: bool) -> None:
+    dpo = {"same_source_model": not across, **({} if across else {"reward_gap": [0.02, 0.2]})}
+    made = recipe(dpo=dpo, correctness={"check": "math_answer"} if checked else None)
+    text = card(kind, recipe=made)
+    assert ("judged right" in text) == checked
+    assert ("judged wrong" in text) == (checked and kind == "dpo")
+    assert ("over all source models" in text) == (across and kind == "dpo")
+    assert ("between 0.02 and 0.2" in text) == (not across and kind == "dpo")
+    assert ("A right final answer" in text) == checked
+
+
+def test_a_share_below_one_percent_is_stated_as_it_is() -> None:
+    assert "0.5% held out" in card(recipe=recipe(split={"test": 0.005}))
+
+
+def test_an_unrewarded_dataset_has_no_rewards_to_show() -> None:
+    frame = rows("sft", {"reward": None})
+    text = card(frame=frame, recipe=recipe(reward=None, dpo=None))
+    assert "### Reward" not in text
+    assert "the first by model name" in text
+    assert "Rewards are those of" not in text
+
+
+def test_pairs_show_their_gaps() -> None:
+    text = card("dpo", rows("dpo", {"chosen_reward": 0.25, "rejected_reward": 0.125}))
+    assert "| 0.1250 | 0.1250 | 1 |" in text
+
+
+# Stand-ins.
+
+
+def test_without_stand_ins_nothing_warns() -> None:
+    assert "stand-in" not in card().lower()
+
+
+def test_stand_ins_take_a_line_for_each_thing_that_differs() -> None:
+    differences = [
+        ("corpora[org/sums].path", None, "/home/someone/folder/sums.jsonl"),
+        ("corpora[org/sums].take", 500, None),
+        ("corpora[org/other]", None, {"id": "org/other", "path": "/home/someone/other"}),
+        ("source_models[org/big]", {"id": "org/big"}, None),
+        ("reward.model", "org/big-reward", "org/reward"),
+        ("seed", 1, 2),
+    ]
+    text = card(stand_ins=differences)
+    assert [line.removeprefix("> - ") for line in text.splitlines() if line.startswith("> - ")] == [
+        "corpus org/sums: path none → sums.jsonl; take 500 → none",
+        "corpus org/other: added",
+        "source model org/big: left out",
+        "reward: model org/big-reward → org/reward",
+        "seed: 1 → 2",
+    ]
+    assert "/home/someone" not in text
+    assert "do not train a model that matters" in text
+
+
+def test_an_embedded_corpus_keeps_its_whole_name() -> None:
+    assert "path none → embedded:sums.jsonl" in card(stand_ins=[("corpora[a].path", None, "embedded:sums.jsonl")])
+
+
+# Text that could break it.
+
+
+@given(st.text())
+def test_a_cell_never_ends_its_row_or_its_column(text: str) -> None:
+    (line,) = f"|{cell(text)}|\n".splitlines()
+    assert line.replace("\\|", "").count("|") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("org/a-b_c", "org/a-b_c"), ("a|b", "`a\\|b`"), ("a\nb", "a b"), ("a`b", "`` a`b ``"), ("<b>", "`<b>`")],
+)
+def test_a_cell_shows_as_code_what_markdown_could_read_into(text: str, shown: str) -> None:
+    assert cell(text) == shown
+
+
+def test_hostile_names_break_neither_tables_nor_front_matter() -> None:
+    made = recipe(
+        corpora=[{"id": NASTY, "prompt": "q", "answer": "a", "license": NASTY}], source_models=[{"id": NASTY + "m"}]
+    )
+    frame = rows("sft", {"corpus": NASTY, "source_model": NASTY + "m"})
+    text = card(
+        frame=frame, recipe=made, funnel=[(NASTY, "rows read", 1)], places=places((NASTY, True, False, NASTY, None))
+    )
+    assert all(len(row) == len(table[0]) for table in tables(text) for row in table)
+    assert front_matter(text)["source_datasets"] == [NASTY]
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [
+        (1, "n<1K"),
+        (999, "n<1K"),
+        (1_000, "1K<n<10K"),
+        (94_539, "10K<n<100K"),
+        (158_667, "100K<n<1M"),
+        (1_000_000, "1M<n<10M"),
+        (10**9, "n>1B"),
+    ],
+)
+def test_sizes_are_named_as_the_hub_names_them(count: int, name: str) -> None:
+    assert size_category(count) == name
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1), st.integers(1, 12))
+def test_bins_hold_every_value_once(values: list[float], count: int) -> None:
+    found = bins(pl.Series(values, dtype=pl.Float64), count)
+    assert sum(number for *_, number in found) == len(values)
+    assert len(found) == (count if min(values) != max(values) else 1)
+
+
+def test_the_highest_value_is_in_the_last_bin() -> None:
+    assert bins(pl.Series([0.0, 0.1, 0.9, 1.0]), 2) == [("0.0000", "0.5000", 2), ("0.5000", "1.0000", 2)]
