@@ -19,18 +19,18 @@ from fusedata.collect.prompts import collect as collect_prompts
 from fusedata.dataset import Datasets, Tables, assemble
 from fusedata.errors import ConfigError
 from fusedata.ledger import Difference, carried_label, ledger, redone, stand_ins
-from fusedata.plan import Advance, wanted_keys
+from fusedata.plan import Advance, unfinished
 from fusedata.profile import Profile, differences, effective
 from fusedata.publish.stage import publish
-from fusedata.recipe import Corpus, Correctness, Recipe
+from fusedata.recipe import Carried, Corpus, Correctness, Recipe
 from fusedata.reward.models import make_reward
 from fusedata.reward.protocol import RewardModel
 from fusedata.reward.stage import reward
 from fusedata.sample.engines import make_engine
 from fusedata.sample.protocol import Engine
 from fusedata.sample.stage import sample, todo
-from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS
-from fusedata.store import Parts, Run, collect, write_run, writing
+from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, keys_digest
+from fusedata.store import Parts, Run, collect, count, write_run, writing
 from fusedata.verify.math_answer import MathVerifier
 from fusedata.verify.stage import gold_check, verify
 
@@ -109,7 +109,7 @@ class Build:
             return work.publish(self.asked, self.profile)
 
     def plan(self, *, limit: int | None = None) -> list[dict[str, object]]:
-        """Say what `run` would draw, and write nothing: a row a source model.
+        """Say what `run` would draw at most, into an empty run, and write nothing: a row a source model.
 
         Prompts are counted where the corpora lie on this machine; for a corpus on a hub, which is not fetched, the
         recipe's `take` stands in. `prompts` and what follows from it is None where neither tells.
@@ -130,7 +130,9 @@ class Build:
     def _count(self, recipe: Recipe) -> int | None:
         """Count the prompts to sample; None where a corpus on a hub has no `take`."""
         here = [corpus for corpus in recipe.corpora if _is_here(corpus, self.profile)]
-        found = collect_prompts([(corpus, _locate(corpus, self.profile)) for corpus in here], recipe, None).prompts
+        corpora = [(corpus, _locate(corpus, self.profile)) for corpus in here]
+        unchecked = (lambda answers: (None for _ in answers)) if recipe.correctness else None
+        found = collect_prompts(corpora, recipe, unchecked).prompts
         taken = [corpus.take for corpus in recipe.corpora if corpus not in here and corpus.sampled]
         if None in taken:
             return None
@@ -185,7 +187,7 @@ class _Work:
         """Give each source of responses that `stage` has not finished."""
         for label in self.run.labels("responses"):
             responses, parts = self.run.parts("responses", label, RESPONSES), self.run.parts(stage, label, schema)
-            missing = wanted_keys(self.prompts, responses).join(parts.done(), on=KEY, how="anti").height
+            missing = unfinished(self.prompts, responses, parts).height
             if missing:
                 with self.reporter.stage(f"{stage} of {label}", missing) as advance:
                     yield responses, parts, advance
@@ -228,7 +230,7 @@ def _locate(corpus: Corpus, profile: Profile) -> Located:
         mirror=Path(profile.corpora) if profile.corpora else None,
         hub=profile.hub,
         modelscope_id=corpus.modelscope,
-        revision=corpus.revision,
+        revision=corpus.revision if profile.hub == "huggingface" else corpus.modelscope_revision,
     )
 
 
@@ -245,32 +247,57 @@ def _verifier(profile: Profile) -> MathVerifier:
 def _collected(
     run: Run, recipe: Recipe, corpora: Corpora, verifier: MathVerifier, reporter: Reporter
 ) -> tuple[pl.DataFrame, Funnel]:
-    """Give PROMPTS and the funnel, filling PROMPTS, DROPPED and the carried RESPONSES first unless that is done."""
+    """Give PROMPTS and the funnel, filling PROMPTS, DROPPED and the carried RESPONSES where they are not whole."""
     parts = run.parts("prompts", "", PROMPTS)
     finished = parts.folder / "funnel.json"
-    if not finished.exists():
+    funnel = _funnel(finished)
+    if funnel is None or sum(n for _, what, n in funnel if what == "prompts") != count(parts.scan(), parts):
         with reporter.stage("collect", None):
             gold = (lambda answers: gold_check(verifier, answers)) if recipe.correctness else None
             collected = collect_prompts(corpora, recipe, gold)
             parts.write("all", collected.prompts)
             run.parts("dropped", "", DROPPED).write("all", collected.dropped)
-            for corpus, located in corpora:
-                _carry(run, corpus, located, collected.prompts.filter(corpus=corpus.id), parts.folder.name)
             with writing(finished) as file:
                 file.write(orjson.dumps(collected.funnel))
-    return read_prompts(run), [(corpus, what, count) for corpus, what, count in orjson.loads(finished.read_bytes())]
+            funnel = collected.funnel
+    prompts = read_prompts(run)
+    for corpus, located in corpora:
+        if corpus.responses:
+            _carry(run, corpus, corpus.responses, located, prompts, reporter)
+    return prompts, funnel
 
 
-def _carry(run: Run, corpus: Corpus, located: Located, prompts: pl.DataFrame, name: str) -> None:
-    """Write the carried responses of `prompts` that are not there yet."""
-    if corpus.responses is None:
-        return
+def _funnel(path: Path) -> Funnel | None:
+    """Read a funnel; None where there is none, or a broken one."""
+    try:
+        return [(corpus, what, number) for corpus, what, number in orjson.loads(path.read_bytes())]
+    except (OSError, ValueError):
+        return None
+
+
+def _carry(
+    run: Run, corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame, reporter: Reporter
+) -> None:
+    """Write the carried responses of `prompts` that are not there, unless a note says that all are."""
     parts = run.parts("responses", carried_label(corpus), RESPONSES)
-    done = parts.done()
-    for number, frame in enumerate(carried(corpus, corpus.responses, located, prompts)):
-        new = frame.join(done, on=KEY, how="anti", maintain_order="left")
-        if new.height:
-            parts.write(f"{name}-{number:05d}", new)
+    own = parts.asked(prompts)
+    note = parts.folder / f"whole-{run.parts('prompts', '', PROMPTS).folder.name}.json"
+    if note.exists() and note.read_text() == str(_held(parts, own)):
+        return
+    with reporter.stage(f"read {carried_label(corpus)}", None):
+        done = parts.done()
+        for frame in carried(corpus, source, located, own):
+            new = frame.join(done, on=KEY, how="anti", maintain_order="left")
+            if new.height:
+                parts.write(keys_digest(new), new)
+        with writing(note) as file:
+            file.write(str(_held(parts, own)).encode())
+
+
+def _held(parts: Parts, prompts: pl.DataFrame) -> int:
+    """Count the responses of a table that answer one of `prompts`."""
+    asked = prompts.lazy().select("prompt_id")
+    return count(parts.scan("part").join(asked, on="prompt_id", how="semi"), parts)
 
 
 def _check_stages(names: Collection[str]) -> None:
@@ -280,9 +307,7 @@ def _check_stages(names: Collection[str]) -> None:
 
 
 def _forget(run: Run, stage: str) -> None:
-    """Remove the tables of `stage` and those made from them; what corpora carry is read anew with the prompts."""
-    folders = {run.parts(table, label, PROMPTS).folder for table in STAGES[stage] for label in run.labels(table)}
-    if stage == "responses":
-        folders.add(run.parts("prompts", "", PROMPTS).folder)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove the tables of `stage` and those made from them."""
+    for table in STAGES[stage]:
+        for label in run.labels(table):
+            shutil.rmtree(run.parts(table, label, PROMPTS).folder, ignore_errors=True)

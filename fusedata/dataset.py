@@ -54,6 +54,7 @@ DPO = pl.Schema(
     }
 )
 SCHEMAS = {"sft": SFT, "dpo": DPO}
+_SCORED = [*KEY, "text_id"]
 _VERDICT = {"verdict": "status", "verdict_detail": "detail"}
 _REWARD = {"reward": "reward", "tokens": "tokens"}
 
@@ -82,21 +83,44 @@ class Datasets:
 
 
 def candidates(tables: Tables) -> pl.LazyFrame:
-    """Give every response to one of the prompts with its verdict and reward, without its text.
+    """Give every response that counts for one of the prompts with its verdict and reward, without its text.
 
-    Prompts and source models are numbered (Enum, Categorical): keys of a few bytes join and group faster than strings.
+    Prompts and source models are numbered (Enum, Categorical), and texts compared by 64-bit hashes of their ids: short
+    keys join and group faster than strings.
     """
     prompt = pl.col("prompt_id").cast(pl.Enum(tables.prompts["prompt_id"].sort()), strict=False)
-
-    def read(parts: Sequence[Parts], column: str) -> pl.LazyFrame:
-        rows = _together(parts).select(prompt, pl.col("source_model").cast(pl.Categorical), "sample", column)
-        return rows.filter(pl.col("prompt_id").is_not_null())
-
-    rows = read(tables.responses, "text_id")
-    for scores, column, dtype in ((tables.verdicts, "passed", pl.Boolean), (tables.rewards, "reward", pl.Float64)):
+    key = (prompt, pl.col("source_model").cast(pl.Categorical), "sample", pl.col("text_id").hash().alias("text"))
+    rows = _responses(tables).select(*key, "text_id").filter(pl.col("prompt_id").is_not_null())
+    for scores, column, dtype in (
+        (_verdicts(tables), "passed", pl.Boolean),
+        (_rewards(tables), "reward", pl.Float64),
+    ):
         none = rows.with_columns(pl.lit(None, dtype).alias(column))
-        rows = rows.join(read(scores, column), on=KEY, how="left") if scores else none
-    return rows
+        rows = none if scores is None else rows.join(scores.select(*key, column), on=[*KEY, "text"], how="left")
+    return rows.drop("text")
+
+
+def _responses(tables: Tables) -> pl.LazyFrame:
+    """Give the responses that count: a table may hold those to prompts of a corpus or a recipe that it was made for."""
+    return pl.concat([_asked(parts, tables.prompts) for parts in tables.responses])
+
+
+def _asked(parts: Parts, prompts: pl.DataFrame) -> pl.LazyFrame:
+    asked = parts.asked(prompts)
+    rows = parts.scan()
+    return rows if asked.height == prompts.height else rows.join(asked.lazy(), on="prompt_id", how="semi")
+
+
+def _verdicts(tables: Tables) -> pl.LazyFrame | None:
+    """Give the verdicts by the gold answers in force; None where nothing is checked."""
+    if not tables.verdicts:
+        return None
+    answers = tables.prompts.lazy().select("prompt_id", "answer")
+    return _together(tables.verdicts).join(answers, on=["prompt_id", "answer"], how="semi", nulls_equal=True)
+
+
+def _rewards(tables: Tables) -> pl.LazyFrame | None:
+    return _together(tables.rewards) if tables.rewards else None
 
 
 def assemble(tables: Tables, recipe: Recipe) -> Datasets:
@@ -129,17 +153,17 @@ def _keys(pairs: pl.DataFrame, side: str) -> pl.DataFrame:
 
 
 def _rows(tables: Tables, wanted: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    """Give the `wanted` responses with texts, scores, verdicts and prompts.
+    """Give the `wanted` responses, and others of equal texts, with texts, scores, verdicts and prompts.
 
     The filter on `text_id` is one that the Parquet reader applies before it decodes the other columns.
     """
-    keys = wanted.select(KEY).unique()
-    same_text = pl.col("text_id").is_in(wanted["text_id"].unique().implode())
-    rows = collect(_together(tables.responses).filter(same_text), tables.responses).join(keys, on=KEY, how="semi")
-    for parts, columns in ((tables.verdicts, _VERDICT), (tables.rewards, _REWARD)):
-        if parts:
-            scores = _together(parts).select(*KEY, **columns).join(keys.lazy(), on=KEY, how="semi")
-            rows = rows.join(collect(scores, parts), on=KEY, how="left")
+    wanted = wanted.select(_SCORED).unique()
+    same_text = pl.col("text_id").is_in(wanted["text_id"].implode())
+    rows = collect(_responses(tables).filter(same_text), tables.responses)
+    for scores, columns in ((_verdicts(tables), _VERDICT), (_rewards(tables), _REWARD)):
+        if scores is not None:
+            found = scores.select(*_SCORED, **columns).join(wanted.lazy(), on=_SCORED, how="semi")
+            rows = rows.join(collect(found, [*tables.verdicts, *tables.rewards]), on=_SCORED, how="left")
     return rows.join(_prompts(tables.prompts, recipe), on="prompt_id")
 
 

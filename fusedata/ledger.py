@@ -28,13 +28,13 @@ def ledger(
     many prompts are taken, and what is selected, is in no fingerprint of a table that it leaves valid.
     """
     sources = [_corpus_identity(corpus, located) for corpus, located in corpora]
-    check = f"{recipe.correctness.check}: {MathVerifier.VERSION}" if recipe.correctness else None
+    check = _check(recipe, profile)
     cut = {"take": [corpus.take for corpus in recipe.corpora], "limit": recipe.limit, "seed": recipe.seed}
     prompts = entry({"corpora": sources, "check": check, **cut})
     responses = _carried(corpora, sources) | _sampled(recipe, engines)
     tables: State = {"prompts": {"": prompts}, "dropped": {"": prompts}, "responses": responses}
     if check:
-        tables["verdicts"] = _made_from(responses, {"check": check, "corpora": sources})
+        tables["verdicts"] = _made_from(responses, {"check": check})
     if scorer:
         tables["rewards"] = _made_from(responses, scorer)
     return {
@@ -58,14 +58,24 @@ def stand_ins(asked: Recipe, built: Recipe) -> list[Difference]:
 
 
 def redone(before: State, after: State) -> list[str]:
-    """Say which tables are made anew, each with the fields that make it so."""
-    return [
-        f"{stage}{f' of {label}' if label else ''} ({_changed_fields(old[label], new)})"
-        for stage, tables in after["tables"].items()
-        if (old := before["tables"].get(stage, {}))
-        for label, new in tables.items()
-        if label in old and old[label]["fingerprint"] != new["fingerprint"]
-    ]
+    """Say which tables are made anew or added to, each with the fields that make it so."""
+    lines = []
+    for stage, tables in after["tables"].items():
+        old = before["tables"].get(stage, {})
+        for label, new in tables.items():
+            if change := _change(old.get(label), new):
+                lines.append(f"{stage}{f' of {label}' if label else ''}: {change}")
+    return lines
+
+
+def _change(old: State | None, new: State) -> str:
+    """Say in words what becomes of a table; empty: nothing."""
+    if old is None:
+        return "new"
+    if old["fingerprint"] != new["fingerprint"]:
+        return f"made anew ({_changed_fields(old, new)})"
+    more = new.get("samples", 0) - old.get("samples", 0)
+    return f"{more} more samples a prompt" if more > 0 else ""
 
 
 def _changed_fields(before: State, after: State) -> str:
@@ -73,9 +83,18 @@ def _changed_fields(before: State, after: State) -> str:
     return ", ".join(key for key, _, _ in differences(*identities))
 
 
+def _check(recipe: Recipe, profile: Profile) -> dict[str, object] | None:
+    """What a verdict depends on besides the text and the gold answer; the limits decide what remains unjudged."""
+    if recipe.correctness is None:
+        return None
+    limits = profile.verification.model_dump(exclude={"workers"})
+    return {"name": recipe.correctness.check, "version": MathVerifier.VERSION, **limits}
+
+
 def _carried(corpora: Sequence[tuple[Corpus, Located]], sources: Sequence[Mapping[str, object]]) -> State:
     return {
         carried_label(corpus): entry({"corpus": source, "responses": corpus.responses.model_dump(exclude={"license"})})
+        | {"corpus": corpus.id}
         for (corpus, _), source in zip(corpora, sources, strict=True)
         if corpus.responses
     }
@@ -96,5 +115,5 @@ def _made_from(responses: State, identity: Mapping[str, object]) -> State:
 
 def _corpus_identity(corpus: Corpus, located: Located) -> dict[str, object]:
     """What the rows of a corpus depend on, whatever is taken of them and wherever they lie on this machine."""
-    aside = {"take", "path", "license", "modelscope", "revision", "responses"}
+    aside = {"take", "path", "license", "modelscope", "revision", "modelscope_revision", "responses"}
     return {**corpus.model_dump(mode="json", exclude=aside), "revision": located.revision, "names": list(located.names)}

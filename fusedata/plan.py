@@ -1,6 +1,7 @@
 """What is left to do: wanted keys minus done keys, in windows small enough for memory."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import polars as pl
 
@@ -10,27 +11,48 @@ from fusedata.store import Parts, collect
 Advance = Callable[[int], None]
 """Told how many rows were finished since the last call."""
 
-WINDOW = 100_000
-"""Responses whose texts are held in memory at a time."""
+WINDOW_BYTES = 64 << 20
+"""Bytes of parts whose texts are held in memory at a time, as they lie on disk."""
 
 
-def wanted_keys(prompts: pl.DataFrame, responses: Parts) -> pl.DataFrame:
-    """Keys of the responses that have a text and answer one of `prompts`, sorted."""
-    answered = responses.scan("part").filter(pl.col("text").is_not_null()).select(KEY)
-    return collect(answered.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi"), [responses]).sort(KEY)
+def wanted(prompts: pl.DataFrame, responses: Parts) -> pl.DataFrame:
+    """Give the responses that count for `prompts` and have a text: KEY, text_id, answer; sorted by KEY."""
+    rows = responses.scan("part").filter(pl.col("text_id").is_not_null()).select(*KEY, "text_id")
+    asked = responses.asked(prompts).lazy().select("prompt_id", "answer")
+    return collect(rows.join(asked, on="prompt_id"), [responses]).sort(KEY)
 
 
-def windows(prompts: pl.DataFrame, responses: Parts, done: Parts, size: int = WINDOW) -> Iterator[pl.DataFrame]:
-    """Give the wanted responses with something left to do, with their prompts, in windows of at most `size` rows.
+def unfinished(prompts: pl.DataFrame, responses: Parts, done: Parts) -> pl.DataFrame:
+    """Give the wanted responses that `done` says nothing of: neither of this text, nor by this gold answer."""
+    on = [name for name in (*KEY, "text_id", "answer") if name in done.schema]
+    finished = collect(done.scan("part").select(on), [done])
+    return wanted(prompts, responses).join(finished, on=on, how="anti", nulls_equal=True)
 
-    Windows are cut from all wanted keys, so they are the same whatever is done already; a window with nothing to do
-    is passed over. Columns: those of RESPONSES and `prompts`, and `todo`.
+
+def windows(prompts: pl.DataFrame, responses: Parts, done: Parts, size: int = WINDOW_BYTES) -> Iterator[pl.DataFrame]:
+    """Give the wanted responses with something left to do, with their prompts, some parts of `size` bytes at a time.
+
+    Windows are cut from all parts, so they are the same whatever is done already; a window with nothing to do is
+    passed over. Columns: those of RESPONSES and `prompts`, and `todo`. Sorted by KEY.
     """
-    keys = wanted_keys(prompts, responses)
-    finished = done.done().with_columns(todo=pl.lit(value=False))
-    keys = keys.join(finished, on=KEY, how="left", maintain_order="left")
-    keys = keys.with_columns(pl.col("todo").fill_null(value=True))
-    for window in keys.iter_slices(size):
-        if window["todo"].any():
-            texts = responses.scan("part").join(window.lazy(), on=KEY)
-            yield collect(texts, [responses]).join(prompts, on="prompt_id").sort(KEY)
+    left = unfinished(prompts, responses, done).select(*KEY, todo=pl.lit(value=True))
+    asked = responses.asked(prompts).lazy()
+    for paths in _cut(responses.paths("part"), size) if left.height else ():
+        rows = responses.scan_paths(paths).filter(pl.col("text_id").is_not_null())
+        if collect(rows.select(KEY).join(left.lazy(), on=KEY, how="semi"), [responses]).height:
+            window = collect(rows.join(asked, on="prompt_id"), [responses])
+            yield window.join(left, on=KEY, how="left").with_columns(pl.col("todo").fill_null(value=False)).sort(KEY)
+
+
+def _cut(paths: list[Path], size: int) -> Iterator[list[Path]]:
+    """Cut a list of files into runs of about `size` bytes."""
+    run: list[Path] = []
+    held = 0
+    for path in paths:
+        run.append(path)
+        held += path.stat().st_size
+        if held >= size:
+            yield run
+            run, held = [], 0
+    if run:
+        yield run

@@ -63,6 +63,8 @@ class Corpus(Model):
     modelscope: Text | None = None
     """Its id on ModelScope, where that differs."""
     revision: Text | None = None
+    """A commit, tag or branch on Hugging Face; absent: its newest."""
+    modelscope_revision: Text | None = None
     license: Text | None = None
     path: Text | None = None
     """A folder or file to read instead of a hub: relative to the recipe, or `embedded:NAME` for one that ships."""

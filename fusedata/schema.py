@@ -42,8 +42,8 @@ RESPONSES = pl.Schema(
     {
         **_KEY,
         "text": pl.String(),  # null only where `error` is set
-        "text_id": pl.String(),  # equal texts have equal ids
-        "finish_reason": pl.String(),  # "stop", "length", "carried" (from the corpus), "error"
+        "text_id": pl.String(),  # equal texts have equal ids, blanks at their ends aside; null: no text, or a blank one
+        "finish_reason": pl.String(),  # "stop", "length", "carried" (from the corpus), "too_long" (a prompt), "error"
         "prompt_tokens": pl.Int32(),
         "completion_tokens": pl.Int32(),
         "seed": pl.Int64(),
@@ -54,6 +54,8 @@ RESPONSES = pl.Schema(
 VERDICTS = pl.Schema(
     {
         **_KEY,
+        "text_id": pl.String(),  # what was judged
+        "answer": pl.String(),  # the gold answer that it was judged by
         "check": pl.String(),
         "passed": pl.Boolean(),  # null: could not be judged
         "status": pl.String(),
@@ -63,6 +65,7 @@ VERDICTS = pl.Schema(
 REWARDS = pl.Schema(
     {
         **_KEY,
+        "text_id": pl.String(),  # what was scored
         "reward_model": pl.String(),
         "reward": pl.Float64(),  # null: could not be scored
         "tokens": pl.Int32(),  # the whole conversation under the reward model's tokenizer
@@ -109,3 +112,13 @@ def sample_seed(seed: int, prompt: str, source_model: str, sample: int) -> int:
 def fingerprint(identity: Mapping[str, object]) -> str:
     """Hash what a stage depends on to 16 hexadecimal digits; the order of the keys does not matter."""
     return hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def text_id(text: str | None) -> str | None:
+    """Identify a text, whatever blanks are at its ends; None for one that is absent or blank: it is never selected."""
+    return digest(text.strip()) if text and not text.isspace() else None
+
+
+def keys_digest(rows: pl.DataFrame) -> str:
+    """Name a part after the responses in it (prompt_id, sample): the same batch made again replaces itself."""
+    return digest(*(f"{prompt}/{sample}" for prompt, sample in rows.select("prompt_id", "sample").iter_rows()))

@@ -39,6 +39,8 @@ class Parts:
     schema: pl.Schema
     samples: int | None = None
     """Read samples below this number only: an earlier build may have drawn more; None: all."""
+    corpus: str | None = None
+    """The corpus that carries these responses; None: a source model was asked for them."""
 
     def write(self, name: str, frame: pl.DataFrame, *, failed: bool = False) -> None:
         """Write one part, whole or not at all; a part of the same name is replaced. Raises RunError."""
@@ -46,9 +48,8 @@ class Parts:
         with writing(path) as file:
             frame.select(self.schema.names()).cast(self.schema).write_parquet(file)
 
-    def write_rows(self, name: str, frame: pl.DataFrame) -> None:
-        """Write one batch: its finished rows and those with an `error` as separate parts."""
-        failed = pl.col("error").is_not_null()
+    def write_rows(self, name: str, frame: pl.DataFrame, *, failed: pl.Expr) -> None:
+        """Write one batch: its finished rows, and those that `failed` and are to be tried again, as separate parts."""
         for part, is_failed in ((frame.filter(~failed), False), (frame.filter(failed), True)):
             if part.height:
                 self.write(name, part, failed=is_failed)
@@ -59,7 +60,10 @@ class Parts:
 
     def scan(self, kind: str = "*") -> pl.LazyFrame:
         """Read the parts lazily; an empty table where there are none."""
-        paths = self.paths(kind)
+        return self.scan_paths(self.paths(kind))
+
+    def scan_paths(self, paths: list[Path]) -> pl.LazyFrame:
+        """Read these parts of the table lazily."""
         rows = self.read(paths) if paths else pl.LazyFrame(schema=self.schema)
         return rows if self.samples is None else rows.filter(pl.col("sample") < self.samples)
 
@@ -67,12 +71,21 @@ class Parts:
         """Read these parts lazily, whatever is in the names of the folders above: no pattern, no `key=value`."""
         return pl.scan_parquet(paths, schema=self.schema, glob=False, hive_partitioning=False)
 
+    def asked(self, prompts: pl.DataFrame) -> pl.DataFrame:
+        """Give the prompts whose responses count here: those of the corpus that carries them, or those sampled.
+
+        The table may hold more: what another cut of the corpora, or a recipe of before, wanted.
+        """
+        if self.corpus is not None:
+            return prompts.filter(corpus=self.corpus)
+        return prompts if self.samples is None else prompts.filter("sampled")
+
     def done(self) -> pl.DataFrame:
         """Keys of the finished rows."""
         return collect(self.scan("part").select(KEY), [self])
 
     def forget_failed(self) -> None:
-        """Remove the rows with an `error`: they are about to be tried again."""
+        """Remove the rows that failed: they are about to be tried again."""
         for path in self.paths("failed"):
             path.unlink()
 
@@ -85,6 +98,11 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
         for table in tables:
             _check_parts(table)
         raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
+
+
+def count(frame: pl.LazyFrame, *tables: Parts) -> int:
+    """Count the rows of a query over `tables`. Raises RunError."""
+    return int(collect(frame.select(pl.len()), tables).item())
 
 
 def _check_parts(table: Parts) -> None:
@@ -149,7 +167,7 @@ class Run:
         entry = self.state.get("tables", {}).get(stage, {}).get(label)
         if entry is None:
             raise RunError(f"{self.root}: has no table {stage}{f' of {label}' if label else ''} yet; build it first.")
-        return Parts(self.root / stage / entry["fingerprint"], schema, entry.get("samples"))
+        return Parts(self.root / stage / entry["fingerprint"], schema, entry.get("samples"), entry.get("corpus"))
 
     def labels(self, stage: str) -> list[str]:
         """List the sources that `stage` has tables of, in the recipe's order."""

@@ -151,7 +151,7 @@ def test_changed_sampling_is_told_field_by_field_before_it_is_redone(modulo, tmp
     twin_build(cooler, engine, reporter=recorder).run(tmp_path / "run")
     fields, redone = recorder.changes[0]
     assert ("source_models[test/echo].temperature", 0.8, 0.1) in fields
-    assert redone[0] == "responses of test/echo (sampling.temperature)"
+    assert redone[0] == "responses of test/echo: made anew (sampling.temperature)"
     assert len(engine.asked) == 40 * 6
 
 

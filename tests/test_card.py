@@ -5,7 +5,6 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +86,8 @@ def tables(text: str) -> list[list[list[str]]]:
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_the_hub_client_reads_the_front_matter(kind: str) -> None:
+    from huggingface_hub import DatasetCard
+
     data = DatasetCard(card(kind)).data.to_dict()
     assert data["pretty_name"] == f"sums {kind.upper()} data"
     assert data["size_categories"] == ["n<1K"]

@@ -21,8 +21,8 @@ class TerminalReporter:
         click.echo("The recipe in force differs from this run's last build:", err=True)
         for key, before, after in fields:
             click.echo(f"  {key}: {_short(before)} → {_short(after)}", err=True)
-        click.echo("Made anew:" if redone else "Made anew: the selection and the dataset only.", err=True)
-        for line in redone:
+        click.echo("What follows from it:", err=True)
+        for line in (*redone, "the selection and the dataset: made anew"):
             click.echo(f"  {line}", err=True)
 
     @contextmanager

@@ -73,7 +73,7 @@ def _rows(file: str, lines: Iterable[bytes], broken: list[str]) -> Iterator[obje
         if line.isspace():
             continue
         try:
-            yield json.loads(line)
+            yield json.loads(line, parse_int=str, parse_float=str, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             name = "standard input" if file == "-" else file
             broken.append(f"{name}, line {number}: is no JSON ({error}); the lines before it were judged.")
@@ -90,8 +90,10 @@ def _pairs(rows: Iterable[object], unusable: "deque[str]") -> Iterator[tuple[str
 
 
 def _text(row: dict[str, object], key: str) -> str | None:
-    """Give a value as text: numbers are taken as they print."""
+    """Give a value as text; numbers were read as they are written."""
     value = row.get(key)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
     return value if isinstance(value, str) else None
+
+
+def _no_constant(name: str) -> str:
+    raise ValueError(f"{name} is no JSON value")

@@ -6,34 +6,47 @@ from collections.abc import Iterator
 import polars as pl
 
 from fusedata.collect.locate import Located
-from fusedata.collect.prompts import messages
+from fusedata.collect.prompts import kept_rows, messages
 from fusedata.collect.read import scan
+from fusedata.errors import CorpusError
 from fusedata.recipe import Carried, Corpus
-from fusedata.schema import RESPONSES, digest, prompt_id
+from fusedata.schema import RESPONSES, prompt_id, text_id
 
 
 def carried(corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Give RESPONSES in frames: the carried answers of `prompts` (prompt_id) in row order, equal texts once a prompt.
 
     The sample number of a response counts the distinct answers of its prompt, from 0 in row order, so it does not
-    depend on which other prompts are wanted. Raises CorpusError.
+    depend on which other prompts are wanted. Rows that the corpus's filters drop, and blank answers, are passed over.
+    Raises CorpusError.
     """
     wanted = set(prompts["prompt_id"])
     known: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     samples: Counter[str] = Counter()
-    for frame in scan(located, list(dict.fromkeys([corpus.prompt, source.column]))):
+    for frame in scan(located, list(dict.fromkeys([corpus.prompt, source.column, *corpus.where]))):
         rows = []
-        for text, response in zip(frame[corpus.prompt], frame[source.column], strict=True):
-            key = known.get(text) or known.setdefault(text, prompt_id(messages(text or "")))
-            key_text = (key, digest(response or ""))
-            if key not in wanted or not response or key_text in seen:
+        for text, response in _pairs(frame, corpus, source):
+            key = known.get(text) or prompt_id(messages(text))
+            same = text_id(response)
+            if key not in wanted or response is None or same is None or (key, same) in seen:
                 continue
-            seen.add(key_text)
-            rows.append((key, source.source_model, samples[key], response, key_text[1]))
+            known[text] = key
+            seen.add((key, same))
+            rows.append((key, source.source_model, samples[key], response, same))
             samples[key] += 1
         if rows:
             yield _frame(rows)
+
+
+def _pairs(frame: pl.DataFrame, corpus: Corpus, source: Carried) -> Iterator[tuple[str, str | None]]:
+    """Give prompt and response of the rows that the filters keep."""
+    if frame[source.column].dtype not in (pl.String, pl.Null):
+        found = frame[source.column].dtype
+        remedy = "name a column of text as `responses.column`"
+        raise CorpusError(f"Corpus {corpus.id}: its column {source.column!r} holds {found}, not text; {remedy}.")
+    rows = kept_rows(frame.lazy(), corpus).select(corpus.prompt, pl.col(source.column).alias("response")).collect()
+    yield from rows.iter_rows()
 
 
 def _frame(rows: list[tuple[str, str, int, str, str]]) -> pl.DataFrame:

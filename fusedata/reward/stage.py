@@ -4,7 +4,7 @@ import polars as pl
 
 from fusedata.plan import Advance, windows
 from fusedata.reward.protocol import Item, RewardModel
-from fusedata.schema import KEY, REWARDS, digest
+from fusedata.schema import KEY, REWARDS, keys_digest
 from fusedata.store import Parts
 
 
@@ -16,14 +16,12 @@ def reward(
     Batches are cut from all wanted responses in order of length, never from what is left: a model that is
     deterministic for a batch gives the same scores to a build that was interrupted and to one that was not.
     """
-    parts.forget_failed()
-    for window in windows(prompts.select("prompt_id", "messages", "chars"), responses, parts):
+    for window in windows(prompts.drop("corpus_row"), responses, parts):
         length = pl.col("chars") + pl.col("text").str.len_chars()
         for batch in window.sort(length, *KEY).iter_slices(batch_size):
             rows = batch.filter("todo")
             if rows.height:
-                keys = (f"{prompt}/{sample}" for prompt, sample in rows.select("prompt_id", "sample").iter_rows())
-                parts.write_rows(digest(*keys), _rewards(rows, model))
+                parts.write(keys_digest(rows), _rewards(rows, model))
                 advance(rows.height)
 
 

@@ -6,22 +6,29 @@ from operator import itemgetter
 
 import polars as pl
 
+from fusedata.errors import EngineError
 from fusedata.plan import Advance
 from fusedata.sample.protocol import Engine, Group, Request
-from fusedata.schema import RESPONSES, digest, sample_seed
-from fusedata.store import Parts
+from fusedata.schema import RESPONSES, keys_digest, sample_seed, text_id
+from fusedata.store import Parts, count
 
 
 def sample(
     prompts: pl.DataFrame, source_model: str, samples: int, engine: Engine, parts: Parts, *, seed: int, advance: Advance
 ) -> None:
-    """Draw the samples of `source_model` that `parts` lacks. Raises EngineError, RunError."""
+    """Draw the samples of `source_model` that `parts` lacks; one that failed is in a part of its own.
+
+    Raises EngineError, also where the engine leaves a request without an answer, and RunError.
+    """
     parts.forget_failed()
     batches = _batches(prompts, source_model, samples, engine.batch_size, parts, seed)
     for group in engine.generate(batches):
         rows = _rows(group, source_model, engine.name)
-        parts.write_rows(digest(*(f"{request.prompt_id}/{request.sample}" for request, _ in group)), rows)
+        parts.write_rows(keys_digest(rows), rows, failed=pl.col("finish_reason") == "error")
         advance(len(group))
+    left = todo(prompts, source_model, samples, engine.batch_size, parts).height - count(parts.scan("failed"), parts)
+    if left:
+        raise EngineError(f"{source_model}: the engine {engine.name} left {left} requests without an answer.")
 
 
 def todo(prompts: pl.DataFrame, source_model: str, samples: int, batch_size: int, parts: Parts) -> pl.DataFrame:
@@ -69,8 +76,3 @@ def _rows(group: Group, source_model: str, engine: str) -> pl.DataFrame:
         "error": [completion.error for _, completion in group],
     }
     return pl.DataFrame(columns, schema=RESPONSES)
-
-
-def text_id(text: str | None) -> str | None:
-    """Identify a text; None for one that is absent or blank: such a response is never selected."""
-    return digest(text) if text and not text.isspace() else None

@@ -6,11 +6,16 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from fusedata.errors import EngineError, MissingExtraError
 from fusedata.profile import TransformersEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Completion, Group, Request
 from fusedata.weights import Weights, load_arguments
+
+SAMPLER = "1"
+"""Version of how prompts are read and tokens drawn here: raised when a seed no longer gives the same text."""
 
 
 class Chat:
@@ -46,29 +51,42 @@ class Chat:
 
     def answer(self, batch: Sequence[Request]) -> Group:
         """Answer one batch, in order; a prompt that leaves the model no room becomes an error."""
-        prompts = [self._tokens(request) for request in batch]
-        fits = [i for i, tokens in enumerate(prompts) if len(tokens) < self._context]
-        completions = [self._too_long(tokens) for tokens in prompts]
+        read = [self._read(request) for request in batch]
+        prompts = {i: tokens for i, tokens in enumerate(read) if not isinstance(tokens, Completion)}
+        completions = {i: completion for i, completion in enumerate(read) if isinstance(completion, Completion)}
+        for together in self._with_equal_room(prompts):
+            answers = self._generate([prompts[i] for i in together], [batch[i].seed for i in together])
+            for i, answer in zip(together, answers, strict=True):
+                completions[i] = self._completion(prompts[i], answer)
+        return [(request, completions[i]) for i, request in enumerate(batch)]
+
+    def _read(self, request: Request) -> list[int] | Completion:
+        """Give the tokens of a prompt, or why it cannot be asked."""
+        messages = list(request.messages)
         try:
-            answers = self._generate([prompts[i] for i in fits], [batch[i].seed for i in fits]) if fits else []
-        except RuntimeError as error:
-            remedy = "a smaller batch_size in the profile takes less memory"
-            raise EngineError(f"{self._model.id}: transformers broke down ({_reason(error)}); {remedy}.") from error
-        for i, answer in zip(fits, answers, strict=True):
-            completions[i] = self._completion(prompts[i], answer)
-        return list(zip(batch, completions, strict=True))
-
-    def _tokens(self, request: Request) -> list[int]:
-        text = self._tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            return Completion(None, "error", error=f"the chat template refuses the prompt ({_reason(error)})")
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
-        return tokens
+        if len(tokens) < self._context:
+            return tokens
+        reason = f"the prompt has {len(tokens)} tokens, and the model's context is {self._context}"
+        return Completion(None, "too_long", len(tokens), error=reason)
 
-    def _too_long(self, tokens: list[int]) -> Completion:
-        error = f"the prompt has {len(tokens)} tokens, and the model's context is {self._context}"
-        return Completion(None, "error", len(tokens), error=error)
+    def _with_equal_room(self, prompts: dict[int, list[int]]) -> list[list[int]]:
+        """Group prompts that may run together: those with room for a whole answer; the others each alone."""
+        roomy = [i for i, tokens in prompts.items() if len(tokens) + self._model.max_tokens <= self._context]
+        return ([roomy] if roomy else []) + [[i] for i in prompts if i not in set(roomy)]
 
     def _generate(self, prompts: list[list[int]], seeds: list[int]) -> list[list[int]]:
-        """Sample one continuation a prompt, padded on the left: the tokens after the prompt."""
+        """Sample one continuation a prompt, padded on the left: the tokens after the prompt. Raises EngineError."""
+        try:
+            return self._continued(prompts, seeds)
+        except (RuntimeError, ValueError, IndexError) as error:
+            remedy = "a smaller batch_size in the profile takes less memory"
+            raise EngineError(f"{self._model.id}: transformers broke down ({_reason(error)}); {remedy}.") from error
+
+    def _continued(self, prompts: list[list[int]], seeds: list[int]) -> list[list[int]]:
         import torch
 
         width = max(map(len, prompts))

@@ -7,7 +7,7 @@ from fusedata.errors import MissingExtraError
 from fusedata.profile import TransformersEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Group, Request
-from fusedata.sample.transformers_chat import Chat
+from fusedata.sample.transformers_chat import SAMPLER, Chat
 from fusedata.weights import find_weights
 
 
@@ -35,6 +35,7 @@ class TransformersEngine:
             "weights": self._weights.revision,
             "dtype": self._host.dtype,
             "device": self._host.device,
+            "sampler": SAMPLER,
             **self._versions,
         }
 

@@ -69,6 +69,11 @@ _JUDGE: Final = ExactJudge()
 _HOPELESS: Final = ("unfinished", "unbalanced", "empty", "too long", "too deeply")
 
 
+def _cores() -> int:
+    """Count the processors that this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class MathVerdict(NamedTuple):
     """What the verifier says of one response.
 
@@ -93,7 +98,7 @@ class MathVerifier:
     VERSION: ClassVar[str] = f"math-answer 1, math-verify {version('math-verify')}, sympy {version('sympy')}"
 
     def __init__(self, *, workers: int | None = None, timeout: float = 2.0, memory_mb: int = 1024) -> None:
-        self._pool = WorkerPool(workers=workers or os.cpu_count() or 1, seconds=timeout, memory_mb=memory_mb)
+        self._pool = WorkerPool(workers=workers or _cores(), seconds=timeout, memory_mb=memory_mb)
 
     def __enter__(self) -> Self:
         return self

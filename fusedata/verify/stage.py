@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from fusedata.plan import Advance, windows
-from fusedata.schema import VERDICTS, digest
+from fusedata.schema import VERDICTS, keys_digest
 from fusedata.store import Parts
 from fusedata.verify.math_answer import MathVerifier
 
@@ -16,10 +16,9 @@ def verify(
     prompts: pl.DataFrame, responses: Parts, parts: Parts, verifier: MathVerifier, check: str, advance: Advance
 ) -> None:
     """Judge the responses that `parts` lacks a verdict of. Raises VerifierError, RunError."""
-    for window in windows(prompts.select("prompt_id", "answer"), responses, parts):
+    for window in windows(prompts.select("prompt_id", "corpus", "sampled", "answer"), responses, parts):
         for rows in window.filter("todo").iter_slices(_PART):
-            keys = (f"{prompt}/{sample}" for prompt, sample in rows.select("prompt_id", "sample").iter_rows())
-            parts.write(digest(*keys), _verdicts(rows, verifier, check))
+            parts.write(keys_digest(rows), _verdicts(rows, verifier, check))
             advance(rows.height)
 
 

@@ -8,6 +8,7 @@ they end at the end of file that the parent's death leaves on their standard inp
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import subprocess
@@ -25,6 +26,19 @@ from fusedata.verify.mathematics.worker import HEADER, frame
 START_SECONDS: Final = 120.0
 MAX_FAILED_STARTS: Final = 3
 MAX_TRIES: Final = 2
+
+
+PATIENCE: Final = 10
+"""How many times its limit a question may take by the clock, while it waits for a processor."""
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that a process used, all its threads together; no number where none can be had."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.inf
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Ticket:
@@ -60,15 +74,21 @@ class _Worker:
         self.ready = False
         self.ticket: Ticket | None = None
         self.deadline = time.monotonic() + START_SECONDS
+        self.asked = self.worked = 0.0
         self.buffer = b""
 
     def ask(self, ticket: Ticket, seconds: float) -> None:
         """Send a question; a worker that is already dead is noticed when it is read."""
         self.ticket = ticket
-        self.deadline = time.monotonic() + seconds
+        self.begin(seconds)
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(frame(ticket.question))
+
+    def begin(self, seconds: float) -> None:
+        """Start the clock of a question."""
+        self.asked, self.worked = time.monotonic(), cpu_seconds(self.process.pid)
+        self.deadline = self.asked + seconds
 
     def end(self) -> None:
         """Kill the process and close its pipes."""
@@ -163,7 +183,12 @@ class WorkerPool:
         return ticket
 
     def _late(self, worker: _Worker) -> None:
+        """End a worker that used up its time: of the processor, so that a busy machine changes no verdict."""
         ready = worker.ready
+        spent = cpu_seconds(worker.process.pid) - worker.worked
+        if worker.ticket and spent < self._seconds and time.monotonic() < worker.asked + PATIENCE * self._seconds:
+            worker.deadline = time.monotonic() + max(self._seconds - spent, 0.05)
+            return
         ticket = self._drop(worker)
         if ticket:
             ticket.settle(None, f"could not be judged: no verdict within {self._seconds:g} s")
@@ -182,7 +207,7 @@ class WorkerPool:
                 worker.deadline = time.monotonic() + START_SECONDS
             elif message.get("state") == "ready":
                 worker.ready, self._failed_starts = True, 0
-                worker.deadline = time.monotonic() + self._seconds
+                worker.begin(self._seconds)
             elif worker.ticket:
                 worker.ticket.settle(message["verdict"], message["detail"])
                 worker.ticket = None

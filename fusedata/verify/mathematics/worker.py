@@ -82,7 +82,8 @@ def _end_with(parent: int) -> None:
 
 
 def _alarm(seconds: float) -> int:
-    return math.ceil(2 * seconds) + 2
+    """Later than the parent is patient (pool.PATIENCE): it is for a parent that is gone."""
+    return math.ceil(12 * seconds) + 2
 
 
 def _say(output: BinaryIO, message: object) -> None:
