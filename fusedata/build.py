@@ -30,7 +30,7 @@ from fusedata.sample.engines import make_engine
 from fusedata.sample.protocol import Engine
 from fusedata.sample.stage import sample, todo
 from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, keys_digest
-from fusedata.store import Parts, Run, collect, count, write_run, writing
+from fusedata.store import Parts, Run, collect, count, read_run, write_run, writing
 from fusedata.verify.math_answer import MathVerifier
 from fusedata.verify.stage import gold_check, verify
 
@@ -212,6 +212,13 @@ def run_tables(run: Run, prompts: pl.DataFrame) -> Tables:
     schemas = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
     parts = {s: [run.parts(s, label, schema) for label in run.labels(s)] for s, schema in schemas.items()}
     return Tables(prompts, parts["responses"], parts["verdicts"], parts["rewards"])
+
+
+def failures(root: Path) -> int:
+    """Count the samples of a run that failed and are tried again by the next build. Raises RunError."""
+    run = read_run(root)
+    parts = [run.parts("responses", label, RESPONSES) for label in run.labels("responses")]
+    return sum(count(table.scan("failed"), table) for table in parts)
 
 
 def corpus_path(corpus: Corpus) -> Path | None:

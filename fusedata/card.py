@@ -192,8 +192,8 @@ def _models(rows: pl.DataFrame, recipe: Recipe) -> list[dict[str, object]]:
     counts = Counter(model for models in _writers(rows) for model in models)
     sampled = [{**model.model_dump(), "rows": counts[model.id]} for model in recipe.source_models]
     sampling = dict.fromkeys(("samples", "temperature", "top_p", "repetition_penalty", "max_tokens"), "carried")
-    carried = {c.responses.source_model: c.responses.license for c in recipe.corpora if c.responses}
-    return sampled + [{"id": i, "license": ls, **sampling, "rows": counts[i]} for i, ls in carried.items()]
+    carried = dict.fromkeys((c.responses.source_model, c.responses.license) for c in recipe.corpora if c.responses)
+    return sampled + [{"id": i, "license": ls, **sampling, "rows": counts[i]} for i, ls in carried]
 
 
 def _histogram(kind: str, rows: pl.DataFrame) -> dict[str, object] | None:

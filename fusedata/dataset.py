@@ -131,17 +131,15 @@ def assemble(tables: Tables, recipe: Recipe) -> Datasets:
     pairs = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
     rows = _rows(tables, pl.concat([sft, *(_keys(pairs, side) for side in _SIDES)]), recipe)
     sft, dpo = _sft(sft, rows), _dpo(pairs, rows)
-    return Datasets(_with_test(sft, recipe), _with_test(dpo, recipe), places)
+    test = held_out([sft["prompt_id"], dpo["prompt_id"]], recipe.split.test, recipe.seed)
+    is_test = pl.col("prompt_id").is_in(test.implode()).alias("test")
+    return Datasets(sft.with_columns(is_test), dpo.with_columns(is_test), places)
 
 
 def _selection(tables: Tables, recipe: Recipe) -> Selection:
     found = collect(candidates(tables), tables.all())
     checked, rewarded = recipe.correctness is not None, recipe.reward is not None
     return select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
-
-
-def _with_test(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    return rows.with_columns(test=held_out(rows["prompt_id"], recipe.split.test, recipe.seed))
 
 
 def _together(tables: Sequence[Parts]) -> pl.LazyFrame:

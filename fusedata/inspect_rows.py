@@ -199,9 +199,12 @@ def _reasons(run: Run, prompt_id: str) -> Row:
 def _responses(source: Opened, prompt_id: str, found: Sequence[tuple[str, Row]]) -> Iterable[Answer]:
     """Give every response to a prompt with its verdict and its reward."""
     one = {n: source.tables[n].filter(pl.col("prompt_id") == prompt_id) for n in ("responses", "verdicts", "rewards")}
-    verdicts = one["verdicts"].select(*KEY, verdict="status", verdict_detail="detail")
-    rewards = one["rewards"].select(*KEY, "reward", "tokens", reward_error="error")
-    rows = one["responses"].join(verdicts, on=KEY, how="left").join(rewards, on=KEY, how="left")
+    scored = [*KEY, "text_id"]
+    gold = source.tables["prompts"].select("prompt_id", "answer")
+    verdicts = one["verdicts"].join(gold, on=["prompt_id", "answer"], how="semi", nulls_equal=True)
+    verdicts = verdicts.select(*scored, verdict="status", verdict_detail="detail")
+    rewards = one["rewards"].select(*scored, "reward", "tokens", reward_error="error")
+    rows = one["responses"].join(verdicts, on=scored, how="left").join(rewards, on=scored, how="left")
     rows = rows.with_columns(error=pl.coalesce("error", "reward_error"))
     chosen: dict[tuple[str | None, int | None], tuple[str, ...]] = {}
     for answer in _of_rows(found):

@@ -72,7 +72,9 @@ def expected(
         named = {"source_model": model, "sample": f"{side}_sample", "reward": f"{side}_reward"}
         dpo = dpo.join(rewards.rename(named), on=["prompt_id", model, f"{side}_sample"], how="left")
     rows = {"sft": sft.join(rewards, on=KEY, how="left"), "dpo": dpo}
-    return {kind: _keyed(_with_split(frame, recipe), kind) for kind, frame in rows.items()}
+    test = held_out([frame["prompt_id"] for frame in rows.values()], recipe.split.test, recipe.seed)
+    split = pl.when(pl.col("prompt_id").is_in(test.implode())).then(pl.lit("test")).otherwise(pl.lit("train"))
+    return {kind: _keyed(frame.with_columns(split=split), kind) for kind, frame in rows.items()}
 
 
 _COLUMNS = {
@@ -98,11 +100,6 @@ def same_recipe(folder: Path, recipe: Recipe) -> bool:
         return not folder.exists() or (folder / "recipe.toml").read_text(encoding="utf-8") == recipe_toml(recipe)
     except OSError:
         return False
-
-
-def _with_split(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    test = held_out(rows["prompt_id"], recipe.split.test, recipe.seed)
-    return rows.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train")))
 
 
 def _keyed(rows: pl.DataFrame, kind: str) -> pl.DataFrame:

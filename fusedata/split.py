@@ -1,5 +1,7 @@
 """Which prompts feed SFT and which DPO, and which rows are held out: by hashes of prompt ids, never by row order."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from fusedata.recipe import Split
@@ -53,14 +55,19 @@ def _ratio(places: pl.DataFrame, split: Split, seed: int) -> pl.DataFrame:
 _ORDERS = {"pairs_first": _pairs_first, "ratio": _ratio, "shared": _shared}
 
 
-def held_out(prompt_ids: pl.Series, share: float, seed: int) -> pl.Series:
-    """Say which prompts are held out as `test`: those whose hash lies below `share`; of all or none, the lowest one.
+def held_out(datasets: Sequence[pl.Series], share: float, seed: int) -> pl.Series:
+    """Give the prompt ids held out as `test`, from all datasets alike: those whose hash lies below `share`.
 
-    A prompt keeps its place when others come or go, in SFT and DPO alike, unless all or none lie below `share`; a
-    dataset of one row holds nothing out.
+    Where a dataset has none of them, its lowest prompt is held out too; where it has nothing else, only its lowest is.
+    Otherwise a prompt keeps its place when others come or go. The one row of a dataset is never held out.
     """
-    order = pl.Series("test", rank("test", seed, prompt_ids), dtype=pl.UInt64)
-    if share == 0 or len(order) < 2:  # noqa: PLR2004 - of one row nothing can be held out
-        return order.is_null()
-    below = order < int(share * 2**64)
-    return below if below.any() and not below.all() else order == order.min()
+    ids = pl.concat(datasets).unique().sort()
+    order = dict(zip(ids, rank("test", seed, ids), strict=True))
+    alone = {dataset[0] for dataset in datasets if len(dataset) == 1}
+    test = {prompt for prompt, number in order.items() if number < int(share * 2**64)} - alone
+    for own in (set(dataset) for dataset in datasets if share and len(dataset) > 1):
+        if own <= test:
+            test -= own
+        if not own & test:
+            test.add(min(own - alone, key=order.__getitem__))
+    return pl.Series("test", sorted(test), dtype=pl.String)

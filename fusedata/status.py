@@ -12,6 +12,7 @@ from fusedata.build import read_prompts, run_tables
 from fusedata.dataset import Tables
 from fusedata.errors import FusedataError, RunError
 from fusedata.ledger import Difference
+from fusedata.plan import wanted
 from fusedata.profile import effective, find_profile, load_profile
 from fusedata.publish.stage import recipe_toml
 from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, same_recipe, settled
@@ -143,10 +144,10 @@ def _funnel(run: Run) -> list[tuple[str, str, int]] | None:
 
 def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[Progress]:
     samples = {model.id: model.samples for model in recipe.source_models}
-    wanted = int(tables.prompts["sampled"].sum())
+    sampled = int(tables.prompts["sampled"].sum())
     rows = []
     for label, parts in zip(run.labels("responses"), tables.responses, strict=True):
-        count = wanted * samples[label] if label in samples else None
+        count = sampled * samples[label] if label in samples else None
         rows.append(_drawn(label, parts, tables.prompts, count, known=known))
     left = [row.left for row in rows]
     for table, scored in (("verdicts", tables.verdicts), ("rewards", tables.rewards)):
@@ -157,11 +158,10 @@ def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[
 
 def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, *, known: bool) -> Progress:
     """Count the responses of one source; of those that a corpus carries, what is there is what is wanted."""
-    asked = prompts if wanted is None else prompts.filter("sampled")
-    done = _count(of_prompts(parts.scan("part").select("prompt_id"), asked), [parts])
-    reasons = _reasons(of_prompts(parts.scan("failed"), asked), pl.col("error"), [parts])
-    failed = sum(reason.count for reason in reasons)
-    total = done + failed if wanted is None else wanted
+    rows = of_prompts(parts.scan(), parts.asked(prompts))
+    done = _count(rows.filter(pl.col("error").is_null()), [parts])
+    reasons = _reasons(rows.filter(pl.col("error").is_not_null()), pl.col("error"), [parts])
+    total = done + sum(reason.count for reason in reasons) if wanted is None else wanted
     return _row("responses", label, total if known else None, done, reasons)
 
 
@@ -169,15 +169,16 @@ def _scored(
     table: str, label: str, to_come: int | None, responses: Parts, parts: Parts, prompts: pl.DataFrame
 ) -> Progress:
     """Count the verdicts or rewards of one source: wanted is one for each response with a text, or yet to come."""
-    keys = of_prompts(responses.scan("part").filter(pl.col("error").is_null()).select(KEY), prompts)
-    done, tries = parts.scan("part").join(keys, on=KEY, how="semi"), [parts, responses]
-    total = None if to_come is None else _count(keys, [responses]) + to_come
+    keys, tries = wanted(prompts, responses), [parts, responses]
+    on = [name for name in keys.columns if name in parts.schema]
+    found = parts.scan().join(keys.lazy(), on=on, how="semi", nulls_equal=True)
+    total = None if to_come is None else keys.height + to_come
     if table == "rewards":
-        reasons = _reasons(parts.scan("failed").join(keys, on=KEY, how="semi"), pl.col("error"), tries)
-        return _row(table, label, total, _count(done, tries), reasons)
-    found = dict(collect(done.group_by("passed").len(), tries).iter_rows())
-    verdicts = {name: found.get(value, 0) for name, value in (("right", True), ("wrong", False), ("unjudged", None))}
-    judged, reasons = sum(verdicts.values()), _reasons(done.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
+        reasons = _reasons(found.filter(pl.col("error").is_not_null()), pl.col("error"), tries)
+        return _row(table, label, total, _count(found.filter(pl.col("error").is_null()), tries), reasons)
+    counts = dict(collect(found.group_by("passed").len(), tries).iter_rows())
+    verdicts = {name: counts.get(value, 0) for name, value in (("right", True), ("wrong", False), ("unjudged", None))}
+    judged, reasons = sum(verdicts.values()), _reasons(found.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
     return Progress(table, label, total, judged, 0, _left(total, judged), verdicts, reasons)
 
 

@@ -2,17 +2,16 @@
 
 import contextlib
 import hashlib
+import io
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusedata.errors import EngineError, MissingExtraError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _PACKAGED = "package:"
 _FILES = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "*.model", "*.txt")
@@ -140,3 +139,18 @@ def _refusal(model: str, code: int) -> str:
     if code == _ABSENT:
         return "Hugging Face has no such model or revision (404): check both"
     return f"Hugging Face failed while it was asked for {model} ({code}): run again later"
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep loading bars off the terminal: transformers' own by its switch, the GGUF reader's by taking stderr."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -22,7 +22,8 @@ import numpy as np
 from preference_head_scale import Array, calibrate, item, sampled
 
 from fusedata.reward import Item, PreferenceHead
-from fusedata.reward.preference_head import DECIMALS, WEIGHTS, encode, last_states, load_body, padded
+from fusedata.reward.preference_head import DECIMALS, MODEL, WEIGHTS, encode, last_states, load_body, padded
+from fusedata.weights import find_weights
 
 FILES = ("dpo_en_demo.json", "dpo_zh_demo.json", "dpo_zh_500.jsonl")
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -235,7 +236,8 @@ def main() -> None:
     parser.add_argument("--weights", default=WEIGHTS, help="the body: see fusedata.weights")
     parser.add_argument("--cache", type=Path, help="file that keeps the hidden states between runs")
     options = parser.parse_args()
-    tokenizer, body, revision = load_body(options.weights, max(LAYERS), "cpu", "float32")
+    found = find_weights(MODEL, options.weights)
+    tokenizer, body = load_body(found, max(LAYERS), "cpu", "float32")
     pairs, states, lengths = all_states(options.data, options.cache, body, tokenizer)
     digests = np.array([pair.digest for pair in pairs])
     test, folds = digests % 4 == 0, digests // 4 % 5
@@ -250,11 +252,11 @@ def main() -> None:
     scale, bias = calibrate(*sampled(options.weights, body, tokenizer, weights / units))
     vector = [float(f"{x:.7g}") for x in weights / units * scale]
     options.out.mkdir(parents=True, exist_ok=True)
-    head = {"layer": LAYERS[place], "weights": revision, "bias": bias, "vector": vector}
+    head = {"layer": LAYERS[place], "weights": found.revision, "bias": bias, "vector": vector}
     write_head(options.out / "head.json", body, tokenizer, head)
     kept = [pair for pair, held in zip(pairs, test, strict=True) if held]
     write_held_out(options.out / "held-out.json", kept, last[test] @ vector + bias)
-    PreferenceHead(weights=options.weights, head=options.out / "head.json")
+    PreferenceHead(weights=options.weights, head=options.out / "head.json").load()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -266,3 +267,20 @@ def test_a_closed_pipe_ends_quietly(tmp_path):
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
     assert json.loads(result.stdout)["passed"] is True
+
+
+@pytest.mark.model
+def test_samples_that_failed_are_told_of(project, tiny_model, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    folder = tmp_path / "refusing"
+    shutil.copytree(tiny_model, folder)
+    refusing = (
+        "{% if '3' in messages[0]['content'] %}{{ raise_exception('not so') }}{% endif %}" + tokenizer.chat_template
+    )
+    (folder / "chat_template.jinja").write_text(refusing)
+    (project / "tiny.toml").write_text(PROFILE.format(weights=folder))
+    result = build(project)
+    assert result.returncode == 0
+    assert "2 samples failed (see: fusedata status runs/modulo)" in result.stdout

@@ -154,7 +154,7 @@ def test_the_identity_names_weights_head_and_versions(model: PreferenceHead) -> 
 
 @pytest.mark.model
 def test_loading_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    PreferenceHead()
+    PreferenceHead().load()
     assert capfd.readouterr() == ("", "")
 
 
@@ -164,13 +164,13 @@ def test_a_head_whose_numbers_were_changed_fails_its_self_test(tmp_path: Path) -
         data["vector"] = data["vector"][::-1]
 
     with pytest.raises(RewardError, match="a known text scores"):
-        PreferenceHead(head=tampered(tmp_path, change))
+        PreferenceHead(head=tampered(tmp_path, change)).load()
 
 
 @pytest.mark.model
 def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RewardError, match="575 numbers"):
-        PreferenceHead(head=tampered(tmp_path, lambda data: data["vector"].pop()))
+        PreferenceHead(head=tampered(tmp_path, lambda data: data["vector"].pop())).load()
 
 
 @pytest.mark.model
@@ -196,7 +196,7 @@ def test_without_torch_one_sentence_names_the_extra(tmp_path: Path) -> None:
 @pytest.mark.model
 def test_a_device_that_is_not_there_is_a_reward_error() -> None:
     with pytest.raises(RewardError, match="cannot be loaded on mars"):
-        PreferenceHead(device="mars")
+        PreferenceHead(device="mars").load()
 
 
 def test_a_missing_head_file_is_a_reward_error(tmp_path: Path) -> None:

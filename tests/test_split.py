@@ -155,23 +155,28 @@ def ids(count: int) -> pl.Series:
     return pl.Series("prompt_id", [digest(str(number)) for number in range(count)], dtype=pl.String)
 
 
+def places(dataset: pl.Series, share: float, seed: int = 42) -> list[bool]:
+    """For each prompt of one dataset: is it held out."""
+    return dataset.is_in(held_out([dataset], share, seed).implode()).to_list()
+
+
 def test_two_percent_are_held_out() -> None:
-    assert 0.017 < held_out(ids(20_000), 0.02, 42).mean() < 0.023
+    assert 0.017 < sum(places(ids(20_000), 0.02)) / 20_000 < 0.023
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
 @pytest.mark.parametrize("count", [2, 3, 20])
 def test_at_least_one_row_is_held_out_and_one_is_not(count: int, share: float) -> None:
-    assert 1 <= held_out(ids(count), share, 42).sum() < count
+    assert 1 <= sum(places(ids(count), share)) < count
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_of_less_than_two_rows_none_is_held_out(count: int) -> None:
-    assert held_out(ids(count), 0.5, 42).to_list() == [False] * count
+    assert places(ids(count), 0.5) == [False] * count
 
 
 def test_a_share_of_nothing_holds_nothing_out() -> None:
-    assert not held_out(ids(1_000), 0, 42).any()
+    assert not any(places(ids(1_000), 0))
 
 
 @settings(max_examples=50, deadline=None)
@@ -179,15 +184,38 @@ def test_a_share_of_nothing_holds_nothing_out() -> None:
 def test_a_prompt_keeps_its_place_when_others_come_and_go(kept: set[int], share: float) -> None:
     everyone = ids(1_000)
     some = everyone.gather(sorted(kept))
-    places = dict(zip(everyone, held_out(everyone, share, 42), strict=True))
-    assert dict(zip(some, held_out(some, share, 42), strict=True)) == {prompt: places[prompt] for prompt in some}
+    of_all = dict(zip(everyone, places(everyone, share), strict=True))
+    assert dict(zip(some, places(some, share), strict=True)) == {prompt: of_all[prompt] for prompt in some}
 
 
 def test_the_seed_decides_who_is_held_out() -> None:
-    assert held_out(ids(1_000), 0.1, 1).to_list() != held_out(ids(1_000), 0.1, 2).to_list()
+    assert places(ids(1_000), 0.1, 1) != places(ids(1_000), 0.1, 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sets(st.integers(0, 60), max_size=40),
+    st.sets(st.integers(0, 60), max_size=40),
+    st.sampled_from([0.02, 0.2, 0.9]),
+)
+def test_no_prompt_is_held_out_of_one_dataset_and_trained_on_in_the_other(
+    sft: set[int], dpo: set[int], share: float
+) -> None:
+    datasets = [ids(61).gather(sorted(numbers)) for numbers in (sft, dpo)]
+    test = set(held_out(datasets, share, 42))
+    assert test <= {prompt for dataset in datasets for prompt in dataset}
+    for dataset in datasets:
+        assert len(dataset) != 1 or dataset[0] not in test
+
+
+def test_each_of_two_datasets_has_a_row_held_out() -> None:
+    sft, dpo = ids(30)[:20], ids(30)[10:]
+    test = held_out([sft, dpo], 0.001, 42).implode()
+    assert sft.is_in(test).any()
+    assert dpo.is_in(test).any()
 
 
 def test_the_share_of_sft_says_nothing_of_the_share_of_test() -> None:
     sft = pl.Series([place["sft"] for place in assigned(made(2_000), Split(order="ratio", sft=0.5)).values()])
     prompts = pl.Series(sorted(prompt for prompt, *_ in made(2_000)))
-    assert 0.4 < sft.filter(held_out(prompts, 0.2, 42)).mean() < 0.6
+    assert 0.4 < sft.filter(pl.Series(places(prompts, 0.2))).mean() < 0.6

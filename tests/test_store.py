@@ -30,6 +30,7 @@ def rows(prompt: str, count: int = 3, reward: float = 0.5, error: str | None = N
             "prompt_id": [prompt] * count,
             "source_model": "m",
             "sample": range(count),
+            "text_id": "t",
             "reward_model": "r",
             "reward": reward,
             "tokens": 7,
@@ -113,9 +114,10 @@ def test_after_any_writes_each_name_holds_what_was_written_to_it_last(writes):
 
 def test_rows_with_an_error_are_parts_of_their_own_until_they_are_forgotten(tmp_path):
     parts = table(tmp_path / "t")
-    parts.write_rows("x", pl.concat([rows("good"), rows("bad", 2, error="no answer")]))
-    parts.write_rows("y", rows("fine"))
-    parts.write_rows("z", rows("poor", error="no answer"))
+    failed = pl.col("error").is_not_null()
+    parts.write_rows("x", pl.concat([rows("good"), rows("bad", 2, error="no answer")]), failed=failed)
+    parts.write_rows("y", rows("fine"), failed=failed)
+    parts.write_rows("z", rows("poor", error="no answer"), failed=failed)
     assert [p.name for p in parts.paths()] == [f"{n}.parquet" for n in ("failed-x", "failed-z", "part-x", "part-y")]
     assert set(parts.done()["prompt_id"]) == {"good", "fine"}
     assert collect(parts.scan("failed"), [parts])["error"].to_list() == ["no answer"] * 5

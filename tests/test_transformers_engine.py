@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 
 import pytest
+from conftest import TEMPLATE
 
 from fusedata.errors import EngineError
 from fusedata.profile import TransformersEngine as Host
@@ -75,7 +76,7 @@ def test_prompt_tokens_count_the_template(tiny_model):
 def test_a_prompt_longer_than_the_context_is_an_error_and_its_neighbours_are_answered(tiny_model):
     (group,) = engine(tiny_model).generate([requests(["x" * 500, "one"])])
     (_, too_long), (_, answered) = group
-    assert (too_long.text, too_long.finish_reason) == (None, "error")
+    assert (too_long.text, too_long.finish_reason) == (None, "too_long")
     assert too_long.error == "the prompt has 503 tokens, and the model's context is 128"
     assert answered.text
 
@@ -153,3 +154,20 @@ def test_the_stand_in_answers_from_its_packaged_weights(capfd):
     )
     assert "Paris" in texts(stand_in, requests(["What is the capital of France?"]))[0]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_prompt_does_not_cut_its_neighbours_short(tiny_model):
+    short = requests(["one", "two"], samples=4)
+    alone = texts(engine(tiny_model, max_tokens=60), short)
+    (group,) = engine(tiny_model, max_tokens=60).generate([[*short, *requests(["x" * 110])]])
+    assert [completion.text for _, completion in group[:-1]] == alone
+    assert group[-1][1].completion_tokens <= 128 - 113
+
+
+def test_a_prompt_that_the_chat_template_refuses_is_an_error(tiny_model, tmp_path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    refusing = "{% if messages[0]['content'] == 'no' %}{{ raise_exception('not so') }}{% endif %}" + TEMPLATE
+    (copy / "chat_template.jinja").write_text(refusing)
+    (group,) = engine(copy).generate([requests(["no", "one"])])
+    assert group[0][1].error == "the chat template refuses the prompt (not so)"
+    assert group[1][1].text

@@ -35,7 +35,7 @@ def build_command(
 
     A build that was stopped goes on where it stopped: run the same command again.
     """
-    from fusedata.build import Build
+    from fusedata.build import Build, failures
     from fusedata.cli.progress import TerminalReporter
     from fusedata.profile import find_profile, load_profile
     from fusedata.recipe import find_recipe, load_recipe
@@ -49,7 +49,7 @@ def build_command(
         _dry_run(task, limit, as_json)
         return
     datasets = task.run(folder, limit=limit, force=force_stage)
-    _show_result(folder, datasets, as_json)
+    _show_result(folder, datasets, failures(folder), as_json)
 
 
 def _dry_run(task: "Build", limit: int | None, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _show_result(folder: Path, datasets: "Datasets", as_json: bool) -> None:
+def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool) -> None:
     import json
 
     counts = {
@@ -79,7 +79,7 @@ def _show_result(folder: Path, datasets: "Datasets", as_json: bool) -> None:
     }
     dropped = dict(datasets.places["dropped"].drop_nulls().value_counts(sort=True).iter_rows())
     if as_json:
-        click.echo(json.dumps({"run": str(folder), **counts, "dropped": dropped}))
+        click.echo(json.dumps({"run": str(folder), **counts, "dropped": dropped, "failed": failed}))
         return
     for kind, rows in counts.items():
         where = folder / "dataset" / kind
@@ -90,4 +90,6 @@ def _show_result(folder: Path, datasets: "Datasets", as_json: bool) -> None:
         )
     if dropped:
         click.echo("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()))
+    if failed:
+        click.echo(f"{failed:,} samples failed (see: fusedata status {folder}); the same command tries them again.")
     click.echo(f"Look inside: fusedata inspect {folder}")

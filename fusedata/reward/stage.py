@@ -19,9 +19,9 @@ def reward(
     for window in windows(prompts.drop("corpus_row"), responses, parts):
         length = pl.col("chars") + pl.col("text").str.len_chars()
         for batch in window.sort(length, *KEY).iter_slices(batch_size):
-            rows = batch.filter("todo")
-            if rows.height:
-                parts.write(keys_digest(rows), _rewards(rows, model))
+            if batch["todo"].any():  # the whole batch is scored: what is left of it would be another batch
+                rows = _rewards(batch, model).filter(batch["todo"])
+                parts.write(keys_digest(rows), rows)
                 advance(rows.height)
 
 

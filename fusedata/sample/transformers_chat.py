@@ -1,9 +1,7 @@
 """A chat model loaded by transformers, and how a batch of requests is answered: imports torch when it is used."""
 
-import contextlib
-import io
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -12,7 +10,7 @@ from fusedata.errors import EngineError, MissingExtraError
 from fusedata.profile import TransformersEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Completion, Group, Request
-from fusedata.weights import Weights, load_arguments
+from fusedata.weights import Weights, load_arguments, quiet_loading
 
 SAMPLER = "1"
 """Version of how prompts are read and tokens drawn here: raised when a seed no longer gives the same text."""
@@ -28,14 +26,14 @@ class Chat:
             self._load(host, weights)
         except ImportError as error:
             raise MissingExtraError("local", "The transformers engine") from error
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a damaged file makes foreign code raise
             raise EngineError(f"{model.id}: transformers cannot load {weights.source} ({_reason(error)}).") from error
 
     def _load(self, host: Host, weights: Weights) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-        with _silence():
+        with quiet_loading():
             self._tokenizer = AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
             loaded = AutoModelForCausalLM.from_pretrained(
                 weights.source, dtype=getattr(torch, host.dtype), **load_arguments(weights)
@@ -151,18 +149,3 @@ class Sampler:
 
 def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep loading bars off the terminal: transformers' own by its switch, the GGUF reader's by taking stderr."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
