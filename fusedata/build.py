@@ -18,7 +18,7 @@ from fusedata.collect.locate import Located, locate
 from fusedata.collect.prompts import collect as collect_prompts
 from fusedata.dataset import Datasets, Tables, assemble
 from fusedata.errors import ConfigError
-from fusedata.ledger import Difference, carried_label, ledger, redone, stand_ins
+from fusedata.ledger import Difference, carried_label, ledger, redone, revisions, stand_ins
 from fusedata.plan import Advance, unfinished
 from fusedata.profile import Profile, differences, effective
 from fusedata.publish.stage import publish
@@ -196,7 +196,8 @@ class _Work:
         with self.reporter.stage("select, split, write", None):
             datasets = assemble(run_tables(self.run, self.prompts), self.recipe)
             replaced = stand_ins(asked, self.recipe)
-            facts = Facts(self.recipe, profile.name, replaced, self.funnel, datasets.places)
+            states = revisions(self.run.state)
+            facts = Facts(self.recipe, profile.name, replaced, self.funnel, datasets.places, states)
             publish(self.run.root / "dataset", datasets, facts)
         return datasets
 

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePath
 from typing import Any
@@ -33,6 +33,8 @@ class Facts:
     stand_ins: Sequence[Difference]
     funnel: Sequence[tuple[str, str, int]]
     places: pl.DataFrame
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    """The exact state of each corpus and model, by id: a hub's commit, or a digest of the files."""
 
 
 def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Written], facts: Facts) -> str:
@@ -55,6 +57,7 @@ def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Writ
         rules=_rules(kind, facts.recipe),
         funnel=[*facts.funnel, *_dropped(facts.places)],
         composition=_composition(facts),
+        revisions=facts.revisions,
         models=_models(rows, facts.recipe),
         histogram=_histogram(kind, rows),
         licenses=_of_rows(rows, facts.recipe),

@@ -51,6 +51,16 @@ def carried_label(corpus: Corpus) -> str:
     return f"{corpus.id} (carried)"
 
 
+def revisions(state: State) -> dict[str, str]:
+    """Give the exact state of each corpus and model that a ledger names: a hub's commit, or a digest of the files."""
+    tables = state["tables"]
+    (prompts,) = tables["prompts"].values()
+    found = {corpus["id"]: corpus["revision"] for corpus in prompts["identity"]["corpora"]}
+    found |= {m: t["identity"]["weights"] for m, t in tables["responses"].items() if "weights" in t["identity"]}
+    scorers = [table["identity"] for table in tables.get("rewards", {}).values()]
+    return found | {f"{s['name']} (body)": s["weights"] for s in scorers if "weights" in s}
+
+
 def stand_ins(asked: Recipe, built: Recipe) -> list[Difference]:
     """List what a profile replaced in the recipe that was asked for; `limit` is no stand-in."""
     before, after = (r.model_dump(mode="json", exclude={"limit"}, exclude_none=True) for r in (asked, built))

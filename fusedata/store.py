@@ -2,7 +2,7 @@
 
     RUN/run.json                            the recipe in force and, for each table, its fingerprint and what it covers
     RUN/<stage>/<fingerprint>/part-*.parquet    finished rows
-    RUN/<stage>/<fingerprint>/failed-*.parquet  rows with an `error`: taken up again by the next build
+    RUN/<stage>/<fingerprint>/failed-*.parquet  rows that failed: taken up again by the next build
     RUN/dataset/{sft,dpo}                   what is published
 
 A part is written beside its name, flushed to disk, then renamed. What a changed recipe makes stale is left where it

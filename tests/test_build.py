@@ -321,3 +321,12 @@ def test_rows_read_equal_prompts_and_rows_left_out(tmp_path):
     counts = {what: count for _, what, count in json.loads(next(funnel).read_text())}
     read, kept = counts.pop("rows read"), counts.pop("prompts")
     assert read == kept + sum(counts.values())
+
+
+def test_the_card_states_which_state_of_each_corpus_was_read(modulo, tmp_path):
+    twin_build(modulo).run(tmp_path / "run")
+    card = (tmp_path / "run" / "dataset" / "dpo" / "README.md").read_text()
+    (prompts,) = read_run(tmp_path / "run").state["tables"]["prompts"].values()
+    revision = prompts["identity"]["corpora"][0]["revision"]
+    assert revision.startswith("sha256:")
+    assert f"| test/modulo | `{revision}` |" in card
