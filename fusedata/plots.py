@@ -1,5 +1,6 @@
 """Numbers and foreign text made fit for a terminal: distributions, bars, escaped control characters. Pure."""
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def distribution(values: pl.Series, bins: int = 10) -> Distribution:
     numbers, summary = _finite(values), summarise(values)
     if summary.min is None or summary.max is None:
         return Distribution(summary)
-    if summary.min == summary.max:
+    if summary.max - summary.min < sys.float_info.min:  # equal, or so near that a processor may call it so
         return Distribution(summary, ((summary.min, summary.max, summary.count),))
     width = (summary.max - summary.min) / bins
     places = ((numbers - summary.min) / width).cast(pl.Int64).clip(0, bins - 1)

