@@ -79,6 +79,8 @@ class Build:
     make_engine: Callable[..., Engine] = make_engine
     make_reward: Callable[..., RewardModel] = make_reward
     reporter: Reporter = field(default_factory=Silent)
+    typed: tuple[str, str] | None = None
+    """How recipe and profile are named on a command line, for `status` to say how to go on."""
 
     def recipe(self, limit: int | None = None) -> Recipe:
         """Give the recipe in force: with the profile's stand-ins, and cut to `limit` prompts. Raises ConfigError."""
@@ -148,6 +150,7 @@ class Build:
         """Put the ledger of this build in force, after telling what a changed recipe makes anew."""
         identities = {model: engine.identity() for model, engine in engines.items()}
         state = ledger(self.asked, recipe, self.profile, corpora, identities, scorer.identity() if scorer else None)
+        state["typed"] = self.typed
         if run.state:
             fields, again = differences(run.state["recipe"], state["recipe"]), redone(run.state, state)
             if fields or again:

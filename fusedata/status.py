@@ -10,13 +10,11 @@ import polars as pl
 
 from fusedata.build import read_prompts, run_tables
 from fusedata.dataset import Tables
-from fusedata.errors import FusedataError, RunError
+from fusedata.errors import RunError
 from fusedata.ledger import Difference
 from fusedata.plan import wanted
-from fusedata.profile import effective, find_profile, load_profile
-from fusedata.publish.stage import recipe_toml
 from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, same_recipe, settled
-from fusedata.recipe import Recipe, find_recipe, load_recipe
+from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, KEY, PROMPTS
 from fusedata.store import Parts, Run, collect, first_line, read_run
 
@@ -150,7 +148,8 @@ def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[
         count = sampled * samples[label] if label in samples else None
         rows.append(_drawn(label, parts, tables.prompts, count, known=known))
     left = [row.left for row in rows]
-    for table, scored in (("verdicts", tables.verdicts), ("rewards", tables.rewards)):
+    stages = (("verdicts", tables.verdicts), ("rewards", tables.rewards))
+    for table, scored in ((table, scored) for table, scored in stages if scored):
         sources = zip(run.labels(table), left, tables.responses, scored, strict=True)
         rows += [_scored(table, label, n, responses, parts, tables.prompts) for label, n, responses, parts in sources]
     return rows
@@ -282,16 +281,7 @@ def _next(run: Run, recipe: Recipe, dataset: Published | None, failed: int) -> t
 
 
 def _build_command(run: Run, recipe: Recipe) -> str:
-    """Give the command that goes on with this run; a recipe that is not a shipped one is named by a guess."""
-    name, profile = recipe.name, str(run.state["profile"])
-    words = ["fusedata", "build", name if _is_shipped(run, name, profile) else f"{name}.toml", "--profile", profile]
+    """Give the command that goes on with this run."""
+    name, profile = run.state.get("typed") or (recipe.name, run.state["profile"])
     limit = ["--limit", str(recipe.limit)] if recipe.limit else []
-    return shlex.join([*words, *limit, "--out", str(run.root)])
-
-
-def _is_shipped(run: Run, name: str, profile: str) -> bool:
-    try:
-        recipe = effective(load_recipe(find_recipe(name)), load_profile(find_profile(profile)))
-    except FusedataError:
-        return False
-    return recipe_toml(recipe) == recipe_toml(recipe_of(run).model_copy(update={"limit": recipe.limit}))
+    return shlex.join(["fusedata", "build", name, "--profile", profile, *limit, "--out", str(run.root)])

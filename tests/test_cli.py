@@ -284,3 +284,19 @@ def test_samples_that_failed_are_told_of(project, tiny_model, tmp_path):
     result = build(project)
     assert result.returncode == 0
     assert "2 samples failed (see: fusedata status runs/modulo)" in result.stdout
+
+
+def test_a_pipe_closed_early_is_no_unreadable_file(tmp_path):
+    path = write_corpus(tmp_path / "rows.jsonl", [ROWS[0]] * 50_000)
+    command = " ".join([*FUSEDATA, "verify", "math", str(path)]) + " | head -c 10"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
+@pytest.mark.model
+def test_a_build_that_yields_nothing_says_so(project):
+    write_corpus(project / "modulo.jsonl", [{"question": "Which?", "answer": "123456789"}])
+    result = build(project)
+    assert result.returncode == 0
+    assert "No prompt gave a row; fusedata status runs/modulo says why." in result.stderr
+    assert "1 no correct response" in result.stdout

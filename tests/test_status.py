@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import questions, recipe_over, twin_build, write_corpus
 from runs import CARRIED, CORPUS, MODEL, NASTY, SUMS, Engine, Stopped, Stopper, built, fails, invoke
 
 from fusedata.build import Build
@@ -235,11 +236,6 @@ def test_an_unfinished_run_of_a_shipped_recipe_tells_the_command_that_goes_on(tm
     assert found.next == (f"fusedata build math --profile local --limit 9 --out '{tmp_path}/a run'",)
 
 
-def test_a_recipe_that_is_not_the_shipped_one_of_its_name_is_not_taken_for_it(tmp_path: Path) -> None:
-    found = status(built(tmp_path, stop=Stopper("sample"), name="math"))
-    assert found.next == (f"fusedata build math.toml --profile test --out {tmp_path}/run",)
-
-
 def test_stand_ins_are_told(tmp_path: Path) -> None:
     run = _math(tmp_path / "run", Stopper("sample"))
     assert "reward.model" in {key for key, _, _ in status(run).stand_ins}
@@ -379,3 +375,27 @@ def test_the_real_command_exits_with_2_and_one_line_where_there_is_no_run(tmp_pa
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("without", "tables"),
+    [
+        (("reward", "dpo"), {"responses", "verdicts"}),
+        (("correctness",), {"responses", "rewards"}),
+        (("reward", "dpo", "correctness"), {"responses"}),
+    ],
+)
+def test_recipes_without_reward_or_check_have_a_status(
+    tmp_path: Path, without: tuple[str, ...], tables: set[str]
+) -> None:
+    recipe = recipe_over(write_corpus(tmp_path / "modulo.jsonl", questions(8)))
+    twin_build(recipe.model_copy(update=dict.fromkeys(without))).run(tmp_path / "run")
+    assert {progress.table for progress in status(tmp_path / "run").progress} == tables
+
+
+def test_the_command_to_go_on_with_names_recipe_and_profile_as_they_were_typed(tmp_path: Path) -> None:
+    recipe = recipe_over(write_corpus(tmp_path / "modulo.jsonl", questions(8)))
+    run = tmp_path / "run"
+    twin_build(recipe, typed=("/my/own.toml", "/my/profile.toml")).run(run)
+    shutil.rmtree(run / "dataset")
+    assert status(run).next[0] == f"fusedata build /my/own.toml --profile /my/profile.toml --out {run}"

@@ -43,13 +43,20 @@ def build_command(
     asked = load_recipe(find_recipe(recipe))
     if profile is None:
         click.echo(f"No --profile given: using the profile {DEFAULT_PROFILE}.", err=True)
-    task = Build(asked, load_profile(find_profile(profile or DEFAULT_PROFILE)), reporter=TerminalReporter())
+    host = profile or DEFAULT_PROFILE
+    typed = _lasting(recipe), _lasting(host)
+    task = Build(asked, load_profile(find_profile(host)), reporter=TerminalReporter(), typed=typed)
     folder = out or Path("runs") / asked.name
     if dry_run:
         _dry_run(task, limit, as_json)
         return
     datasets = task.run(folder, limit=limit, force=force_stage)
     _show_result(folder, datasets, failures(folder), as_json)
+
+
+def _lasting(name: str) -> str:
+    """Name a recipe or profile so that it is found from any folder."""
+    return str(Path(name).resolve()) if Path(name).suffix == ".toml" else name
 
 
 def _dry_run(task: "Build", limit: int | None, as_json: bool) -> None:
@@ -88,6 +95,8 @@ def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool)
             f"{kind.upper()}  {total:,} rows ({rows['train']:,} train, {rows['test']:,} test)"
             + (f"  {where}" if total else "")
         )
+    if not datasets.sft.height + datasets.dpo.height:
+        click.echo(f"No prompt gave a row; fusedata status {folder} says why.", err=True)
     if dropped:
         click.echo("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()))
     if failed:

@@ -60,11 +60,13 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(file).open("rb") as lines:
-            yield lines
+        lines = Path(file).open("rb")  # noqa: SIM115 - what is written meanwhile may fail too, and is another matter
+        lines.peek()
     except OSError as error:
         remedy = "name a JSON-lines file, or - for standard input"
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); {remedy}.") from error
+    with lines:
+        yield lines
 
 
 def _rows(file: str, lines: Iterable[bytes], broken: list[str]) -> Iterator[object]:

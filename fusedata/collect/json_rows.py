@@ -78,7 +78,7 @@ def _open(file: CorpusFile) -> "io.BufferedReader[Any]":
 
 @contextmanager
 def _explained(file: CorpusFile) -> Iterator[None]:
-    again = f"Delete {file.path} and fetch it again."
+    again = f"Fetch or write {file.path} again."
     try:
         yield
     except EOFError:
@@ -114,9 +114,7 @@ def _elements(file: CorpusFile, stream: "io.BufferedReader[Any]") -> Iterator[by
                 start = position
         more = stream.read(max(_CHUNK, len(buffer) - start))
         if not more:
-            raise file.error(
-                f"its array is cut off after element {found}", do=f"Delete {file.path} and fetch it again."
-            )
+            raise file.error(f"its array is cut off after element {found}", do=f"Fetch or write {file.path} again.")
         buffer, position, start = buffer[start:] + more, position - start, 0
 
 
@@ -160,5 +158,5 @@ def _parse_repaired(file: CorpusFile, place: str, text: bytes, *, reason: str) -
     except orjson.JSONDecodeError:
         if reason:
             raise file.error(f"it is not JSON ({reason})", at=place, do="Mend or remove it.") from None
-        do = f"Delete {file.path} and fetch it again."
+        do = f"Fetch or write {file.path} again."
         raise file.error("the file is cut off in the middle of it", at=place, do=do) from None

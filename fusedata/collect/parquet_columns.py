@@ -67,8 +67,19 @@ def explained(located: Located) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.ComputeError, OSError) as error:
+        for file in located.parts():
+            _check_whole(file)
         found = " ".join(str(error).split())[:200]
         raise CorpusError(f"Corpus {located.id}: one of its files is damaged ({found}). Fetch it again.") from None
+
+
+def _check_whole(file: CorpusFile) -> None:
+    """Read all of a file. Raises CorpusError where that fails."""
+    try:
+        pl.scan_parquet(file.path, glob=False).select(pl.all().is_null().sum()).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise file.error(f"it is damaged ({found})", do=f"Fetch or write {file.path} again.") from None
 
 
 @contextmanager
@@ -79,7 +90,7 @@ def _opened(file: CorpusFile) -> Iterator[pq.ParquetFile]:
     except pl.exceptions.PolarsError as error:
         raise file.error(f"polars cannot hold its columns ({' '.join(str(error).split())[:200]})") from None
     except (pa.ArrowException, OSError) as error:
-        raise file.error(_damage(file, str(error)), do=f"Delete {file.path} and fetch it again.") from None
+        raise file.error(_damage(file, str(error)), do=f"Fetch or write {file.path} again.") from None
 
 
 def _damage(file: CorpusFile, reported: str) -> str:

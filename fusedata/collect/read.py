@@ -105,6 +105,6 @@ def _check_file(file: CorpusFile) -> None:
     except OSError as error:
         raise file.error(f"it cannot be opened ({error})", do="Check its permissions.") from None
     if not head:
-        raise file.error("it is empty (0 bytes)", do=f"Delete {file.path} and fetch it again.")
+        raise file.error("it is empty (0 bytes)", do=f"Fetch or write {file.path} again.")
     if head == _POINTER:
         raise file.error("it is a Git LFS pointer, not the data", do="Run `git lfs pull` in its folder.")
