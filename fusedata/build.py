@@ -8,34 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import orjson
 import polars as pl
 
-from fusedata.assets import asset
 from fusedata.card import Facts
-from fusedata.collect.carried import carried
-from fusedata.collect.locate import Located, locate
 from fusedata.collect.prompts import collect as collect_prompts
-from fusedata.dataset import Datasets, Tables, assemble
+from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_corpus
+from fusedata.dataset import Datasets, assemble, run_tables
 from fusedata.errors import ConfigError
-from fusedata.ledger import Difference, carried_label, ledger, redone, revisions, stand_ins
+from fusedata.ledger import Difference, ledger, redone, revisions, stand_ins
 from fusedata.plan import Advance, unfinished
 from fusedata.profile import Profile, differences, effective
 from fusedata.publish.stage import publish
-from fusedata.recipe import Carried, Corpus, Correctness, Recipe
+from fusedata.recipe import Correctness, Recipe
 from fusedata.reward.models import make_reward
 from fusedata.reward.protocol import RewardModel
 from fusedata.reward.stage import reward
 from fusedata.sample.engines import make_engine
 from fusedata.sample.protocol import Engine
 from fusedata.sample.stage import sample, todo
-from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, keys_digest
-from fusedata.store import Parts, Run, collect, count, read_run, write_run, writing
+from fusedata.schema import PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.store import Parts, Run, count, read_run, write_run
 from fusedata.verify.math_answer import MathVerifier
 from fusedata.verify.stage import gold_check, verify
-
-Corpora = Sequence[tuple[Corpus, Located]]
-Funnel = list[tuple[str, str, int]]
 
 STAGES = {
     "prompts": ("prompts", "dropped"),
@@ -102,7 +96,9 @@ class Build:
             for stage in force:
                 _forget(run, stage)
             with _verifier(self.profile) as verifier:
-                work = _Work(run, recipe, self.reporter, *_collected(run, recipe, corpora, verifier, self.reporter))
+                gold = (lambda answers: gold_check(verifier, answers)) if recipe.correctness else None
+                found = collected(run, recipe, corpora, gold, self.reporter.stage)
+                work = _Work(run, recipe, self.reporter, *found)
                 work.sample(engines)
                 if recipe.correctness:
                     work.verify(recipe.correctness, verifier)
@@ -131,8 +127,8 @@ class Build:
 
     def _count(self, recipe: Recipe) -> int | None:
         """Count the prompts to sample; None where a corpus on a hub has no `take`."""
-        here = [corpus for corpus in recipe.corpora if _is_here(corpus, self.profile)]
-        corpora = [(corpus, _locate(corpus, self.profile)) for corpus in here]
+        here = [corpus for corpus in recipe.corpora if is_here(corpus, self.profile)]
+        corpora = [(corpus, locate_corpus(corpus, self.profile)) for corpus in here]
         unchecked = (lambda answers: (None for _ in answers)) if recipe.correctness else None
         found = collect_prompts(corpora, recipe, unchecked).prompts
         taken = [corpus.take for corpus in recipe.corpora if corpus not in here and corpus.sampled]
@@ -142,7 +138,7 @@ class Build:
 
     def _located(self, recipe: Recipe) -> Corpora:
         with self.reporter.stage("find corpora", None):
-            return [(corpus, _locate(corpus, self.profile)) for corpus in recipe.corpora]
+            return [(corpus, locate_corpus(corpus, self.profile)) for corpus in recipe.corpora]
 
     def _begin(
         self, run: Run, recipe: Recipe, corpora: Corpora, engines: dict[str, Engine], scorer: RewardModel | None
@@ -205,19 +201,6 @@ class _Work:
         return datasets
 
 
-def read_prompts(run: Run) -> pl.DataFrame:
-    """Read PROMPTS of a run, sorted by prompt_id. Raises RunError."""
-    parts = run.parts("prompts", "", PROMPTS)
-    return collect(parts.scan(), [parts]).sort("prompt_id")
-
-
-def run_tables(run: Run, prompts: pl.DataFrame) -> Tables:
-    """Give the tables of a run that are in force."""
-    schemas = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
-    parts = {s: [run.parts(s, label, schema) for label in run.labels(s)] for s, schema in schemas.items()}
-    return Tables(prompts, parts["responses"], parts["verdicts"], parts["rewards"])
-
-
 def failures(root: Path) -> int:
     """Count the samples of a run that failed and are tried again by the next build. Raises RunError."""
     run = read_run(root)
@@ -225,90 +208,9 @@ def failures(root: Path) -> int:
     return sum(count(table.scan("failed"), table) for table in parts)
 
 
-def corpus_path(corpus: Corpus) -> Path | None:
-    """Where the recipe says that a corpus lies on this machine; None: on a hub."""
-    if corpus.path and corpus.path.startswith("embedded:"):
-        return asset("recipes", "embedded", corpus.path.removeprefix("embedded:"))
-    return Path(corpus.path) if corpus.path else None
-
-
-def _locate(corpus: Corpus, profile: Profile) -> Located:
-    return locate(
-        corpus.id,
-        files=corpus.files,
-        split=corpus.split,
-        path=corpus_path(corpus),
-        mirror=Path(profile.corpora) if profile.corpora else None,
-        hub=profile.hub,
-        modelscope_id=corpus.modelscope,
-        revision=corpus.revision if profile.hub == "huggingface" else corpus.modelscope_revision,
-    )
-
-
-def _is_here(corpus: Corpus, profile: Profile) -> bool:
-    twin = Path(profile.corpora or "").expanduser() / corpus.id.replace("/", "__")
-    return corpus.path is not None or (profile.corpora is not None and twin.is_dir())
-
-
 def _verifier(profile: Profile) -> MathVerifier:
     limits = profile.verification
     return MathVerifier(workers=limits.workers, timeout=limits.timeout, memory_mb=limits.memory_mb)
-
-
-def _collected(
-    run: Run, recipe: Recipe, corpora: Corpora, verifier: MathVerifier, reporter: Reporter
-) -> tuple[pl.DataFrame, Funnel]:
-    """Give PROMPTS and the funnel, filling PROMPTS, DROPPED and the carried RESPONSES where they are not whole."""
-    parts = run.parts("prompts", "", PROMPTS)
-    finished = parts.folder / "funnel.json"
-    funnel = _funnel(finished)
-    if funnel is None or sum(n for _, what, n in funnel if what == "prompts") != count(parts.scan(), parts):
-        with reporter.stage("collect", None):
-            gold = (lambda answers: gold_check(verifier, answers)) if recipe.correctness else None
-            collected = collect_prompts(corpora, recipe, gold)
-            parts.write("all", collected.prompts)
-            run.parts("dropped", "", DROPPED).write("all", collected.dropped)
-            with writing(finished) as file:
-                file.write(orjson.dumps(collected.funnel))
-            funnel = collected.funnel
-    prompts = read_prompts(run)
-    for corpus, located in corpora:
-        if corpus.responses:
-            _carry(run, corpus, corpus.responses, located, prompts, reporter)
-    return prompts, funnel
-
-
-def _funnel(path: Path) -> Funnel | None:
-    """Read a funnel; None where there is none, or a broken one."""
-    try:
-        return [(corpus, what, number) for corpus, what, number in orjson.loads(path.read_bytes())]
-    except (OSError, ValueError):
-        return None
-
-
-def _carry(
-    run: Run, corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame, reporter: Reporter
-) -> None:
-    """Write the carried responses of `prompts` that are not there, unless a note says that all are."""
-    parts = run.parts("responses", carried_label(corpus), RESPONSES)
-    own = parts.asked(prompts)
-    note = parts.folder / f"whole-{run.parts('prompts', '', PROMPTS).folder.name}.json"
-    if note.exists() and note.read_text() == str(_held(parts, own)):
-        return
-    with reporter.stage(f"read {carried_label(corpus)}", None):
-        done = parts.done()
-        for frame in carried(corpus, source, located, own):
-            new = frame.join(done, on=KEY, how="anti", maintain_order="left")
-            if new.height:
-                parts.write(keys_digest(new), new)
-        with writing(note) as file:
-            file.write(str(_held(parts, own)).encode())
-
-
-def _held(parts: Parts, prompts: pl.DataFrame) -> int:
-    """Count the responses of a table that answer one of `prompts`."""
-    asked = prompts.lazy().select("prompt_id")
-    return count(parts.scan("part").join(asked, on="prompt_id", how="semi"), parts)
 
 
 def _check_stages(names: Collection[str]) -> None:

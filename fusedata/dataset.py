@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from fusedata.recipe import Recipe
-from fusedata.schema import KEY, MESSAGES
+from fusedata.schema import KEY, MESSAGES, RESPONSES, REWARDS, VERDICTS
 from fusedata.select import Selection, select
 from fusedata.split import assign, held_out
-from fusedata.store import Parts, collect
+from fusedata.store import Parts, Run, collect
 
 _SIDES = ("chosen", "rejected")
 _COMMON = {
@@ -71,6 +71,13 @@ class Tables:
     def all(self) -> list[Parts]:
         """List every part table, to say which part cannot be read."""
         return [*self.responses, *self.verdicts, *self.rewards]
+
+
+def run_tables(run: Run, prompts: pl.DataFrame) -> Tables:
+    """Give the tables of a run that are in force."""
+    schemas = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
+    parts = {s: [run.parts(s, label, schema) for label in run.labels(s)] for s, schema in schemas.items()}
+    return Tables(prompts, parts["responses"], parts["verdicts"], parts["rewards"])
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from fusedata.build import read_prompts
 from fusedata.dataset import SCHEMAS
 from fusedata.errors import ConfigError, RunError
 from fusedata.plots import Distribution, Summary, distribution, summarise
 from fusedata.readers import FAILURES, KINDS, check_files, collect_files, of_prompts, scan_dataset
 from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS
-from fusedata.store import Parts, Run, first_line, read_run
+from fusedata.store import Parts, Run, first_line, read_prompts, read_run
 
 RUN_TABLES = {"prompts": PROMPTS, "responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS, "dropped": DROPPED}
 TABLES = (*RUN_TABLES, *KINDS)

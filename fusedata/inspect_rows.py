@@ -6,13 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from fusedata.build import read_prompts, run_tables
+from fusedata.dataset import run_tables
 from fusedata.errors import ConfigError
 from fusedata.inspect_ import Opened
 from fusedata.plots import one_line
 from fusedata.readers import KINDS, check_files, placed, recipe_of
 from fusedata.schema import KEY, rank
-from fusedata.store import Run, first_line
+from fusedata.store import Run, first_line, read_prompts
 
 Row = Mapping[str, Any]
 _NAMED = 4

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from fusedata import __version__
+from fusedata.collect.carried import carried_label
 from fusedata.collect.locate import Located
 from fusedata.profile import Profile, differences
 from fusedata.recipe import Corpus, Recipe
@@ -44,11 +45,6 @@ def ledger(
         "stand_ins": [list(difference) for difference in stand_ins(asked, recipe)],
         "tables": tables,
     }
-
-
-def carried_label(corpus: Corpus) -> str:
-    """Name the source of the responses that `corpus` carries."""
-    return f"{corpus.id} (carried)"
 
 
 def revisions(state: State) -> dict[str, str]:

@@ -8,15 +8,14 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from fusedata.build import read_prompts, run_tables
-from fusedata.dataset import Tables
+from fusedata.dataset import Tables, run_tables
 from fusedata.errors import RunError
 from fusedata.ledger import Difference
 from fusedata.plan import wanted
 from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, same_recipe, settled
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, KEY, PROMPTS
-from fusedata.store import Parts, Run, collect, first_line, read_run
+from fusedata.store import Parts, Run, collect, first_line, read_prompts, read_run
 
 Counts = Mapping[str, int]
 

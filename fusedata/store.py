@@ -24,7 +24,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from fusedata.errors import RunError, RunLockedError
-from fusedata.schema import KEY, fingerprint
+from fusedata.schema import KEY, PROMPTS, fingerprint
 
 State = dict[str, Any]
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -182,6 +182,12 @@ class Run:
         """Write run.json."""
         with writing(self.root / "run.json") as file:
             file.write(json.dumps(self.state, indent=2).encode() + b"\n")
+
+
+def read_prompts(run: Run) -> pl.DataFrame:
+    """Read PROMPTS of a run, sorted by prompt_id. Raises RunError."""
+    parts = run.parts("prompts", "", PROMPTS)
+    return collect(parts.scan(), [parts]).sort("prompt_id")
 
 
 def entry(identity: Mapping[str, object]) -> State:

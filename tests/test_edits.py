@@ -7,12 +7,11 @@ import polars as pl
 import pytest
 from conftest import dataset_bytes, recipe_over, twin_build, write_corpus
 
-from fusedata.build import read_prompts, run_tables
-from fusedata.dataset import candidates
+from fusedata.dataset import candidates, run_tables
 from fusedata.errors import CorpusError, EngineError
 from fusedata.sample.protocol import Completion
 from fusedata.schema import KEY
-from fusedata.store import read_run
+from fusedata.store import read_prompts, read_run
 from fusedata.testing import EchoEngine
 
 

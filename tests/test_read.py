@@ -158,7 +158,9 @@ def test_lazy_frame_of_damaged_pages_is_a_corpus_error_inside_explained(tmp_path
     lazy = scan_lazy(located, ["x"])
     assert lazy is not None
     with (
-        pytest.raises(CorpusError, match=r"^Corpus a/b, file a.parquet: it is damaged .* Fetch or write .*a.parquet again"),
+        pytest.raises(
+            CorpusError, match=r"^Corpus a/b, file a.parquet: it is damaged .* Fetch or write .*a.parquet again"
+        ),
         parquet_columns.explained(located),
     ):
         lazy.collect(engine="streaming")

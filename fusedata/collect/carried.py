@@ -13,6 +13,11 @@ from fusedata.recipe import Carried, Corpus
 from fusedata.schema import RESPONSES, prompt_id, text_id
 
 
+def carried_label(corpus: Corpus) -> str:
+    """Name the source of the responses that `corpus` carries."""
+    return f"{corpus.id} (carried)"
+
+
 def carried(corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Give RESPONSES in frames: the carried answers of `prompts` (prompt_id) in row order, equal texts once a prompt.
 

@@ -9,7 +9,6 @@ import errno
 import glob
 import hashlib
 import io
-import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusedata.errors import FusedataError, HubError, MissingExtraError
+from fusedata.quiet import quiet_logger
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -45,7 +45,7 @@ def from_huggingface(
         return Path(path) if isinstance(path, str) else None
 
     api = hub.HfApi()  # before _quiet: the client sets its logger's level when this is imported
-    with _seam("Hugging Face", "hf auth login", corpus, revision), _without_bars(), _quiet("huggingface_hub"):
+    with _seam("Hugging Face", "hf auth login", corpus, revision), _without_bars(), quiet_logger("huggingface_hub"):
         commit = api.resolve_revision(corpus, repo_type="dataset", revision=revision, cache_dir=cache).resolved
         chosen = choose(_tree(api, corpus, commit, cache))
         if new := [name for name in chosen if cached(name) is None]:
@@ -72,7 +72,7 @@ def from_modelscope(
         from modelscope_hub import HubApi
     except ImportError:
         raise MissingExtraError("hub", f"Fetching {corpus} from ModelScope") from None
-    with _seam("ModelScope", "modelscope login", corpus, revision), _quiet("modelscope_hub"), _without_stderr():
+    with _seam("ModelScope", "modelscope login", corpus, revision), quiet_logger("modelscope_hub"), _without_stderr():
         api = HubApi()
         listed = {file.path: file for file in api.list_repo_files(corpus, "dataset", revision=revision)}
         found, state = {}, hashlib.sha256()
@@ -180,18 +180,6 @@ def _status(error: BaseException) -> int:
     holder = getattr(error, "response", None)
     code = getattr(holder if holder is not None else error, "status_code", None)
     return code if isinstance(code, int) and code >= 400 else 0  # noqa: PLR2004
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """A client's logger held to critical messages: it prints to the terminal, and its errors are raised anyway."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextlib.contextmanager

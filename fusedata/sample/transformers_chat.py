@@ -8,9 +8,10 @@ from jinja2 import TemplateError
 
 from fusedata.errors import EngineError, MissingExtraError
 from fusedata.profile import TransformersEngine as Host
+from fusedata.quiet import quiet_loading
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Completion, Group, Request
-from fusedata.weights import Weights, load_arguments, quiet_loading
+from fusedata.weights import Weights, load_arguments
 
 SAMPLER = "1"
 """Version of how prompts are read and tokens drawn here: raised when a seed no longer gives the same text."""
