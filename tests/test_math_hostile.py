@@ -111,3 +111,10 @@ def test_power_too_big_to_compute_is_still_known_to_be_another_number(verifier):
 
 def test_power_too_big_to_compute_equals_itself(verifier):
     assert verifier.verify("9^{9^9}", r"\boxed{9^{9^{9}}}").passed is True
+
+
+@pytest.mark.parametrize(
+    "content", ["9" * 100_000, "\\frac{1}{" * 3000 + "1" + "}" * 3000], ids=["digits", "fractions"]
+)
+def test_closed_box_past_the_limit_is_unjudged(verifier, content):
+    assert verifier.verify("18", f"\\boxed{{{content}}}").passed is None

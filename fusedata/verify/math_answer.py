@@ -20,7 +20,7 @@ number. An accepted wrong answer is worse than a refused right one, so that what
 |---|---|
 | `28%` and `0.28`; `28%` and `28` | equal; equal too, but only above 1: `0.5%` is never `0.5` |
 | units (`5 cm` and `5`, `90^\circ` and `90`, `17\text{ any words}` and `17`) | may be left out |
-| two known units that differ (`5 cm` and `5 m`, am and pm) | different; not converted: unjudged if the numbers differ |
+| two known units that differ (`5 cm` and `5 m` or `5%`, am and pm) | different; unjudged if the numbers differ |
 | a bare letter as a unit (`3s`) | is a symbol: different from `3`; `3\text{ s}` is equal |
 | `1,234` | 1234; a list only if the other side is one. Between brackets a comma separates |
 | `1 000`, `1\,000`, `1{,}000` | 1000 |
@@ -36,7 +36,14 @@ number. An accepted wrong answer is worse than a refused right one, so that what
 | `\pm a` | the two values, in any order |
 | `52_8` | digits and base count: neither `52_9` nor `52` |
 | `3 3/4`, `3\frac{3}{4}` | 15/4, if the fraction is proper |
-| 2:3 and 4:6 | unjudged: a ratio or a time |
+| two quantities (`3\text{ hours } 20\text{ minutes}`) | unjudged: never the first of them |
+| words that change a number (`7\text{ tens}`, `18\text{ or more}`) | unjudged; thousand and the like multiply |
+| `not 18`, `less than 18`, `18 to 20`, `18 or 19` in a sentence | never the bare 18; `negative 18` is -18 |
+| `18 x 2 = 36` in a sentence | 36 |
+| `0 = 18`, `18 \approx 20` | not a value: different from 18 |
+| 2:3 and 4:6, 2:3 and 2/3 | unjudged: a ratio or a time; `5:00 p.m.` is `5 p.m.` |
+| `3 and 1/2` | 3.5, or the two values: equal to either |
+| `x \ge 2` and `x \le 5` against `[2, 5]` | unjudged |
 | several boxes | one answer if joined by commas, "and", "or"; else the last. An unclosed last box is no answer |
 | a stray backslash at the end | is ignored |
 | words | compared without case, blanks and punctuation; `1 and odd primes` is not `1 and all odd primes` |
@@ -44,6 +51,7 @@ number. An accepted wrong answer is worse than a refused right one, so that what
 """
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -52,7 +60,7 @@ from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 
 from fusedata.verify.mathematics.boxes import Found
-from fusedata.verify.mathematics.choice import choice, is_choice, is_phrase, locate_choice
+from fusedata.verify.mathematics.choice import choice, is_choice, is_phrase, lettered, locate_choice
 from fusedata.verify.mathematics.clean import clean
 from fusedata.verify.mathematics.extract import MAX_BARE, extract_answer, is_marked, locate
 from fusedata.verify.mathematics.judge import ExactJudge
@@ -66,6 +74,7 @@ __all__ = ["MathVerdict", "MathVerifier", "extract_answer"]
 
 WINDOW: Final = 512
 _JUDGE: Final = ExactJudge()
+_BLANK: Final = re.compile(r"(?<!\d) | (?!\d)")
 _HOPELESS: Final = ("unfinished", "unbalanced", "empty", "too long", "too deeply")
 
 
@@ -194,6 +203,8 @@ def _found(gold: str, response: str) -> Found:
     found = locate(response)
     if not choice(gold):
         return found
+    if is_choice(gold) and (letter := lettered(response)):
+        return Found(letter)
     if found.answer and (letter := choice(found.answer)):
         return Found(letter, found.detail) if is_choice(gold) or is_choice(found.answer) else found
     if is_choice(gold) and (not found.answer or found.detail or is_phrase(found.answer)):
@@ -211,15 +222,22 @@ def _compared(gold: str, answer: str, found: Found) -> MathVerdict | _Open:  # n
     wanted, (read, problem) = _read(gold)[0], _read(answer)
     if wanted and read:
         verdict = any_reading(wanted, read, _JUDGE)
+        if verdict is False and answer.endswith("!") and any_reading(wanted, _read(answer[:-1])[0], _JUDGE):
+            return MathVerdict(None, answer, "exact", "could not be judged: a factorial or the end of a sentence")
         if verdict is not None:
             return MathVerdict(verdict, answer, "exact", found.detail)
-    elif clean(gold).replace(" ", "") == clean(answer).replace(" ", ""):
+    elif _close(gold) == _close(answer):
         return MathVerdict(True, answer, "exact", found.detail)
     elif _words(answer) and (_words(gold) or (wanted and rational_or_none(wanted[0]) is not None)):
         return MathVerdict(_words(gold) == _words(answer), answer, "exact", found.detail)
     elif "unfinished" in problem:
         return MathVerdict(False, answer, "none", problem)
     return _Open(found, Ticket(gold, answer))
+
+
+def _close(answer: str) -> str:
+    """An answer without blanks, but for those between digits: `1 8` is not `18`."""
+    return _BLANK.sub("", clean(answer))
 
 
 def _words(answer: str) -> str:

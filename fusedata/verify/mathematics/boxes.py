@@ -8,6 +8,7 @@ from fusedata.verify.mathematics.parse import MAX_CHARS
 
 MAX_BOXES: Final = 32
 _BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*")
+_BRACE: Final = re.compile(r"\\.|[{}]", re.DOTALL)
 _JOINT_NOISE: Final = re.compile(
     r"\\(?:quad|qquad|text|mathrm|textbf|[()\[\],;:! ])|[\s${}.]|\*\*"
     r"|\\[A-Za-z]*(?:_\{?\w+\}?)?\s*=|[A-Za-z](?:_\{?\w+\}?)?\s*="
@@ -26,7 +27,7 @@ class Found(NamedTuple):
 
 def boxes(response: str, last: int) -> Found:
     """The last box, with the boxes before it that are joined to it."""
-    content, end = _box(response, last)
+    content, end = _box(response, last, len(response))
     if content is None:
         return Found(None, "the final answer is unfinished")
     if PERCENT_AFTER.match(response, end) and not content.rstrip().endswith("%"):
@@ -37,7 +38,7 @@ def boxes(response: str, last: int) -> Found:
         before = max(response.rfind("\\boxed", nearest, start), response.rfind("\\fbox", nearest, start))
         if before < 0:
             break
-        content, end = _box(response, before)
+        content, end = _box(response, before, start)
         if content is None or not end <= start or not _joins(response[end:start]):
             break
         start = before
@@ -47,7 +48,7 @@ def boxes(response: str, last: int) -> Found:
     return Found(answer) if answer else Found(None, "no final answer found")
 
 
-def _box(response: str, at: int) -> tuple[str | None, int]:
+def _box(response: str, at: int, limit: int) -> tuple[str | None, int]:
     """The content of the box at `at` and where it ends; None where it is never closed."""
     match = _BOX.match(response, at)
     if not match or match.end() >= len(response):
@@ -59,11 +60,10 @@ def _box(response: str, at: int) -> tuple[str | None, int]:
             end += 1
         return response[start:end], end
     depth = 0
-    for at in range(start, min(len(response), start + 2 * MAX_CHARS)):  # noqa: PLR1704
-        if response[at] in "{}" and response[at - 1] != "\\":
-            depth += 1 if response[at] == "{" else -1
-            if not depth:
-                return response[start + 1 : at], at + 1
+    for brace in _BRACE.finditer(response, start, limit):
+        depth += (brace[0] == "{") - (brace[0] == "}")
+        if not depth:
+            return response[start + 1 : brace.start()], brace.end()
     return None, len(response)
 
 

@@ -121,6 +121,9 @@ _REALS: Final = re.compile(r"\\mathbb\s?(?:R(?![A-Za-z])|\{\s?R\s?\})")
 _NOT_A_DIGIT: Final = re.compile(r"\D")
 _DOUBLED: Final = re.compile(r"\\\\(?=[A-Za-z]{2}|[!,;%${])")
 _SPACING: Final = re.compile(r"\\[,;:!>/ ]|~|\s")
+_CLOCK: Final = re.compile(r"(?<=\d) ?([aApP])(?:\. ?[mM]\.?|M)$")
+_RATE: Final = re.compile(r"(?<=\d) (m/s(?:\^\{?2\}?)?|m/min|m/h)$")
+_DOLLAR: Final = re.compile(r"\$\s?\d")
 _BLANKS: Final = re.compile(r" {2,}")
 _TABULAR: Final = re.compile(r"\\begin\s*\{")
 
@@ -172,9 +175,12 @@ def clean(text: str) -> str:
         text = text.replace("\\$", " \u00a4").replace("\\%", "%").replace("\\#", "#").replace("\\&", " and ")
     elif "{" in text or "'" in text or "_" in text:
         text = _DIGIT_GROUPS.sub(_joined, text)
+    if text.count("$") == 1 and _DOLLAR.search(text):
+        text = text.replace("$", " ¤")
     text = text.replace("$", " ")
     text = _SPACE_GROUPS.sub(_joined, text)
     text = _spaced(text)
+    text = _RATE.sub(r" \\text{\1}", _CLOCK.sub(r" \\text{\1m}", text))
     return text.strip().rstrip("\\ ")
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from fusedata.verify.mathematics.rational import rational_or_none
 from fusedata.verify.mathematics.shape import FLIPPED, MAX_ITEMS, Named, settle
 from fusedata.verify.mathematics.tokens import Node
-from fusedata.verify.mathematics.units import clash, unit_of
+from fusedata.verify.mathematics.units import FOREIGN, clash, unit_of
 
 
 class Judge(Protocol):
@@ -49,6 +49,9 @@ def equal(left: Node, right: Node, judge: Judge) -> bool | None:
 def _in_other_units(left: Node, right: Node, judge: Judge) -> bool | None:
     """5 cents are not 5 dollars; whether 500 cents are, is not known here."""
     units = unit_of(left), unit_of(right)
+    names = {unit[1] for unit in units if unit}
+    if "¤" in names and names & FOREIGN:
+        return None
     same_dimension = units[0] and units[1] and units[0][::2] == units[1][::2]
     return None if same_dimension and equal(left[1], right[1], judge) is False else False
 
@@ -69,7 +72,7 @@ def _equal(left: Node, right: Node, judge: Judge) -> bool | None:  # noqa: PLR09
         return _matrices(left, right, judge) if kinds == {"matrix"} else False
     if kinds & {"union", "ratio"}:
         if left[0] != right[0]:
-            return False
+            return _clock(left, right, judge) if kinds & {"ratio"} and not kinds & {"union"} else False
         if left[0] == "ratio":
             return _ratios(left, right, judge)
         return matched(left[1:], right[1:], judge) or None
@@ -154,6 +157,16 @@ def _relations(left: Node, right: Node, judge: Judge) -> bool | None:
     return (sign == 1 and direct) or (sign == -1 and turned)
 
 
+def _clock(left: Node, right: Node, judge: Judge) -> bool | None:
+    """5:00 is 5 o'clock; whether 1:2 is meant by 1/2 is left open."""
+    ratio, other = (left, right) if left[0] == "ratio" else (right, left)
+    full_hour = len(ratio) == 3 and rational_or_none(ratio[2]) == 0  # noqa: PLR2004
+    if full_hour:
+        return equal(ratio[1], other, judge)
+    quotient = ("div", ratio[1], ratio[2]) if len(ratio) == 3 else ratio[1]  # noqa: PLR2004
+    return False if judge.same(quotient, other) is False else None
+
+
 def _ratios(left: Node, right: Node, judge: Judge) -> bool | None:
     """2:3 may be 4:6, but 3:15 as a time is not 6:30: what is proportional is left open."""
     verdict = every(left[1:], right[1:], judge)
@@ -191,8 +204,11 @@ def _sequences(left: Node, right: Node, judge: Judge) -> bool | None:  # noqa: P
         if other[0] == "union":
             return None
         single, listed = (right, left) if left[0] == "seq" else (left, right)
-        return listed[1] == "," and len(listed) > 2 and all(equal(single, item, judge) for item in listed[2:])  # noqa: PLR2004
+        distinct = len(listed) > 2 and len(set(listed[2:])) == len(listed[2:])  # noqa: PLR2004
+        return listed[1] == "," and distinct and all(equal(single, item, judge) for item in listed[2:])
     kinds = {left[1], right[1]}
+    if "," in kinds and kinds & _INTERVALS and any(map(_is_bound, (*left[2:], *right[2:]))):
+        return None
     items = left[2:], right[2:]
     if len(items[0]) > MAX_ITEMS or len(items[1]) > MAX_ITEMS:
         return None
@@ -203,6 +219,14 @@ def _sequences(left: Node, right: Node, judge: Judge) -> bool | None:  # noqa: P
     if len(kinds) == 1 or ("," in kinds and not kinds & {"[)", "(]"}):
         return every(items[0], items[1], judge)
     return False
+
+
+_INTERVALS: Final = frozenset(("()", "[]", "[)", "(]"))
+
+
+def _is_bound(item: Node) -> bool:
+    """Whether a list item is an inequality: several of them may be one interval."""
+    return item[0] == "record" and all(value[0] == "seq" and value[1] in _INTERVALS for _, value in item[1:])
 
 
 def _distinct(items: tuple[Node, ...], kinds: set[str]) -> tuple[Node, ...]:

@@ -49,6 +49,29 @@ _LATEX_RUN: Final = re.compile(
 )
 _PROSE: Final = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}|[\u4e00-\u9fff]")
 _STATED: Final = re.compile(r"(?:\b(?:is|are|was|equals|est|es|ist)|[是为])\W{0,4}$", re.IGNORECASE)
+_LIMITED: Final = re.compile(
+    r"(?:\b(?:not|never|neither|nor|than|at\s+(?:least|most)|between|from|but|except|double|twice|triple|half"
+    r"|(?:half|third|quarter|negative|opposite|double|square)\s+of|up\s+to|under|over|above|below|exceeds)|n't)"
+    r"(?:\s+(?:equal\s+to|equal|be|exactly|just))*[\s$(]*$",
+    re.IGNORECASE,
+)
+_DENIED: Final = re.compile(r"(?:\bnot|n't)(?:\s+be)?[\s$(]*$", re.IGNORECASE)
+_NEGATIVE: Final = re.compile(r"\b(?:minus|negative)[\s$(]*$", re.IGNORECASE)
+_CALCULATED: Final = re.compile(
+    r"[\s$)]*(?:[A-Za-z]+\s+){0,2}(?:[-+*/×÷^]|\\(?:times|cdot|div)\b|x\b|(?:times|plus|minus|divided|multiplied)\b)"
+    r"[^=,;\n]*=",
+    re.IGNORECASE,
+)
+_CONTINUED: Final = re.compile(
+    r"[\s,$)]*(?:[A-Za-z]+\s+){0,2}(?:(?:[-+*/×÷]|\\times|\\cdot|x)\s*[$\\]*\d|(?:times|plus|minus)\s+[$\\]*\d"
+    r"|(?:divided|multiplied)\s+by\b|(?:more|less|fewer|greater)\s+than\b|or\s+(?:more|less|fewer)\b|out\s+of\b"
+    r"|to\s+[$\\]*\d|R\s*\d|remainder\b|squared\b|cubed\b|factorial\b"
+    r"|of\s+[$\\]*\d|(?:is|was)\s+(?:not|wrong|incorrect)\b)"
+    r"|[\s$)]*(?:and|or|nor)\s+[$\\]*\d"
+    r"|\s*(?!(?:for|in|at|per|by|with|on|of|from|when|after|as|if|every|each|about|within|before|during|is|was|are)\b)"
+    r"[A-Za-z]+,?\s+(?:and\s+)?\d[\d.]*\s*[A-Za-z]",
+    re.IGNORECASE,
+)
 _EDGES: Final = " \t\n\r*.,;:。，；：_`"
 _STARTS: Final = " \t\n\r*,;:。，；：_`"
 
@@ -150,15 +173,16 @@ def _is_bare(text: str) -> bool:
     words = sum(is_word(word) for word in _PROSE.findall(text))
     if is_marked(text) or words > 6 or _SENTENCE.search(text):  # noqa: PLR2004 - words of a unit
         return False
-    if not words and "\\" in text:
+    if not words and ("\\" in text or _DIGITS_ONLY.fullmatch(text)):
         return True
     try:
         readings(text)
-    except NotMathError:
-        return False
+    except NotMathError as error:
+        return "change" in str(error)
     return True
 
 
+_DIGITS_ONLY: Final = re.compile(r"[-+\d.,'!^%$()/]{1,40}")
 _SENTENCE: Final = re.compile(
     r"\b(?:is|are|was|the|so|therefore|thus|hence|we|have|get|gets|it|its|because|then|which|that|has|find|found|not|therefore|this|there|first|can't)\b"
     r"|[.!?]\s+\S|[\u4e00-\u9fff]{4}|\n",
@@ -174,7 +198,10 @@ def _value(text: str, *, leading: bool) -> str | None:
     if leading and len(stripped) <= MAX_BARE and _is_bare(stripped):
         return stripped
     if found := sorted(_values(text)):
-        return _leading(text, found) if leading else max(found, key=lambda item: (item[1], -item[0]))[2]
+        if leading:
+            return _leading(text, found)
+        start, end, value = max(found, key=lambda item: (item[1], -item[0]))
+        return text[max(0, start - 12) : end] if _DENIED.search(text, max(0, start - 20), start) else value
     if leading and len(stripped) <= MAX_BARE and len(stripped.split()) <= 8:  # noqa: PLR2004 - a phrase
         return stripped
     return None
@@ -183,12 +210,20 @@ def _value(text: str, *, leading: bool) -> str | None:
 def _leading(text: str, found: list[tuple[int, int, str]]) -> str:
     """The value that answers in a sentence: what it begins with, what a sum comes to, what stands after "is"."""
     if not text[: found[0][0]].strip(_EDGES + "$("):
-        return found[0][2]
+        return _accepted(text, found[-1] if _CALCULATED.match(text, found[0][1]) else found[0])
     if "=" in text:
-        return found[-1][2]
-    stated = [value for start, _, value in found if _STATED.search(text, max(0, start - 12), start)]
-    numbers = [value for _, _, value in found if any(char.isdigit() for char in value)]
-    return (stated or numbers or [found[-1][2]])[0]
+        return _accepted(text, found[-1])
+    stated = [item for item in found if _STATED.search(text, max(0, item[0] - 12), item[0])]
+    numbers = [item for item in found if any(char.isdigit() for char in item[2])]
+    return _accepted(text, (stated or numbers or [found[-1]])[0])
+
+
+def _accepted(text: str, item: tuple[int, int, str]) -> str:
+    """A value with the sign that a word before it gives; the whole sentence where words make it another value."""
+    start, end, value = item
+    if _LIMITED.search(text, max(0, start - 40), start) or _CONTINUED.match(text, end):
+        return trim(text)
+    return f"-{value}" if _NEGATIVE.search(text, max(0, start - 20), start) else value
 
 
 def _values(text: str) -> list[tuple[int, int, str]]:

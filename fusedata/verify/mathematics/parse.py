@@ -23,25 +23,16 @@ from fusedata.verify.mathematics.tokens import (
     FUNCTIONS,
     MULTIPLIERS,
     PERCENT,
+    RELATIONS,
     Node,
     NotMathError,
+    changes_value,
+    is_short_unit,
     is_word,
     tokenise,
 )
 
 MAX_CHARS: Final = 4000
-_RELATIONS: Final[dict[str, str]] = {
-    **dict.fromkeys(("=", "==", r"\equiv"), "="),
-    **dict.fromkeys(("<=", r"\le"), "<="),
-    **dict.fromkeys((">=", r"\ge"), ">="),
-    **dict.fromkeys(("!=", r"\ne"), "!="),
-    **dict.fromkeys(("~=", r"\approx"), "~"),
-    "<": "<",
-    ">": ">",
-    r"\in": "in",
-    r"\Rightarrow": "=>",
-    r"\to": "->",
-}
 _ADDITIVE: Final = frozenset(("+", "-", r"\pm", r"\mp", r"\cup", r"\cap", r"\setminus"))
 
 
@@ -73,7 +64,7 @@ class _Parser(Atoms):
 
     def relation(self) -> Node:
         operands, signs = [self.ratio()], []
-        while (sign := _RELATIONS.get(self.peek().value)) and self.peek().kind in {"op", "cmd"}:
+        while (sign := RELATIONS.get(self.peek().value)) and self.peek().kind in {"op", "cmd"}:
             self.take()
             signs.append(sign)
             operands.append(self.ratio())
@@ -86,6 +77,8 @@ class _Parser(Atoms):
             parts.append(self.measured())
         if len(parts) > 1 and parts[0][0] == "text":
             return ("rel", (parts[0], parts[-1]), ("=",)) if len(parts) == 2 else parts[-1]  # noqa: PLR2004
+        if len(parts) == 2 and parts[1][0] == "unit":  # noqa: PLR2004 - a time
+            return ("unit", ("ratio", parts[0], parts[1][1]), parts[1][2])
         return ("ratio", *parts) if len(parts) > 1 else parts[0]
 
     # -- a value and its unit --------------------------------------------------------------------------------------
@@ -109,7 +102,7 @@ class _Parser(Atoms):
             words.append(self.take().value)
         if words and (
             self.peek().kind in {"end", "sep"}
-            or self.peek().value in _RELATIONS
+            or self.peek().value in RELATIONS
             or self.peek().value in {")", "]", "}", ":"}
         ):
             return ("text", " ".join(words))
@@ -118,6 +111,8 @@ class _Parser(Atoms):
 
     def _wordy(self) -> bool:
         word = self.peek().value
+        if is_short_unit(word) and self.peek(1).value == "^" and self.at:
+            return self.tokens[self.at - 1].kind == "num"
         return (
             is_word(word) and word not in FUNCTIONS and word not in CONSTANTS and self.peek(1).value not in {"_", "^"}
         )
@@ -135,6 +130,8 @@ class _Parser(Atoms):
             elif token.value != "¤":
                 words.append(token.value)
         phrase = " ".join(" ".join(words).lower().split()).strip(" .")
+        if changes_value(phrase):
+            raise NotMathError("words after a number change it")
         if phrase in PERCENT:
             return ("pct", value)
         if phrase in DEGREE:
@@ -261,6 +258,7 @@ def _pieces(node: Node) -> tuple[Node, ...]:
 
 
 _DECIMAL_COMMA: Final = re.compile(r"\d+,\d+")
+_MIXED: Final = re.compile(r"(\d+) ?(?:\\text ?\{ ?and ?\}|and) ?(\d+/\d+|\\frac ?(?:\d\d|\{\d+\} ?\{\d+\}))")
 _ENDS: Final = re.compile(r"[\s.,;:]+$")
 
 
@@ -270,6 +268,8 @@ def readings(text: str) -> list[Node]:
         raise NotMathError("the answer is too long")
     text = _ENDS.sub("", clean(text))
     found = [_tree(join_outside_brackets(text))]
+    if mixed := _MIXED.fullmatch(text):
+        found += [tree for tree in _tries(f"{mixed[1]} {mixed[2]}") if tree[0] == "num"]
     if "," not in text:
         return found
     if found[0][0] != "seq":

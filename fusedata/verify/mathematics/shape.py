@@ -7,6 +7,7 @@ inequalities in one name become intervals, sums and products of matrices one mat
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from fusedata.verify.mathematics.rational import UndecidedError, rational_or_none
 from fusedata.verify.mathematics.tokens import Node
 
 MAX_ITEMS: Final = 64
@@ -27,7 +28,7 @@ def settle(node: Node) -> Node | Named:  # noqa: C901, PLR0911 - one for each ki
             node = node[1]
         elif node[0] == "seq" and len(node) == 2 and node[1] != "{}":  # noqa: PLR2004
             return node
-        elif node[0] == "seq" and len(node) == 3 and node[1] in {"{}", "[]", ","}:  # noqa: PLR2004
+        elif node[0] == "seq" and len(node) == 3 and node[1] in {"{}", "[]", ","} and node[2][:2] != ("seq", "{}"):  # noqa: PLR2004
             node = node[2]
         elif node[0] == "seq":
             return _records(node)
@@ -88,6 +89,8 @@ def _relation(node: Node) -> Node | Named:
 
 def _chain(operands: list[Node], signs: list[str]) -> Node | Named:
     """`x = 2 + 3 = 5` is x with the value 5; `1/3 = 0.33...` with an approximation keeps what stands before it."""
+    if _contradicts(operands, signs):
+        return ("rel", tuple(operands), tuple(signs))
     if "~" in signs:
         cut = max(signs.index("~"), 1 if _is_name(operands[0]) else 0)
         operands, signs = operands[: cut + 1], ["="] * cut
@@ -100,6 +103,20 @@ def _chain(operands: list[Node], signs: list[str]) -> Node | Named:
     if not any(symbols(operand) for operand in operands):
         return operands[-1]
     return ("rel", tuple(operands), tuple(signs))
+
+
+def _contradicts(operands: list[Node], signs: list[str]) -> bool:
+    """Whether neighbours in a chain of numbers are not equal (`0 = 18`), or not about equal (`18 ~ 20`)."""
+    try:
+        values = [rational_or_none(operand) for operand in operands]
+    except UndecidedError:
+        return False
+    for left, right, sign in zip(values, values[1:], signs, strict=False):
+        if left is not None and right is not None and abs(left - right) > max(Fraction(1), abs(left) / 50):
+            return True
+        if sign == "=" and left is not None and right is not None and abs(left - right) >= 1:
+            return True
+    return False
 
 
 def symbols(node: Node) -> set[str]:

@@ -13,11 +13,16 @@ from fusedata.verify.mathematics.clean import clean
 from fusedata.verify.mathematics.compare import Judge, equal
 from fusedata.verify.mathematics.numeric import NumericJudge
 from fusedata.verify.mathematics.parse import readings
-from fusedata.verify.mathematics.tokens import Node, NotMathError
+from fusedata.verify.mathematics.tokens import Node, NotMathError, changes_value
+from fusedata.verify.mathematics.units import clash
 
 MAX_SYMBOLIC_CHARS: Final = 400
 MAX_NESTING: Final = 12
 _HUGE: Final = re.compile(r"\d{16}|\^\s*\{?\s*\(?-?\d{4}|\^\s*\{[^{}]*\^|\^[^{]?\^|!|\d_|\d\s?:|\*\*|\d[eE]\d")
+_TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
+_COMPOUND: Final = re.compile(
+    r"\d[^\d]*\\text\s*\{[^{}]*[^\W\d_][^{}]*\}[^\d]*\d|\d\s*\\text\s*\{?\s*\d|(?<![\d^_}])\d+\s+\d+(?![\d/])|\d\s*'"
+)
 Verdict = tuple[bool | None, str]
 
 
@@ -41,6 +46,8 @@ def decide(gold: str, answer: str, before_library: Callable[[], None]) -> Verdic
         verdict = any_reading(trees[0], trees[1], NumericJudge())
         if verdict is not None:
             return verdict, ""
+        if clash(trees[0][0], trees[1][0]):
+            return None, "could not be judged: units are not converted"
     return _library(gold, answer, before_library)
 
 
@@ -53,6 +60,8 @@ def _trees(text: str) -> list[Node]:
 
 def any_reading(golds: list[Node], answers: list[Node], judge: Judge) -> bool | None:
     """Equal if any reading of the one is equal to any of the other; different if none can be."""
+    if golds and answers and clash(golds[0], answers[0]):
+        return equal(golds[0], answers[0], judge)
     verdicts = [equal(gold, answer, judge) for gold in golds for answer in answers]
     if True in verdicts:
         return True
@@ -81,6 +90,10 @@ def _refusal(text: str) -> str:
         deepest = max(deepest, depth)
     if deepest > MAX_NESTING:
         return "the answer is nested too deeply"
+    if _COMPOUND.search(text):
+        return "the answer has several quantities"
+    if any(changes_value(words) for words in _TEXT.findall(text)):
+        return "words after a number change it"
     return "the answer holds numbers too big or of a kind that math-verify misreads" if _HUGE.search(text) else ""
 
 

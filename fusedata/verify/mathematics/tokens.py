@@ -43,6 +43,17 @@ MULTIPLIERS: Final[dict[str, int]] = {
     "万": 10**4,
     "亿": 10**8,
 }
+_CHANGING_TABLE: Final = (
+    "ones tens hundreds thousands millions billions trillions dozens half halve halves third thirds quarter quarters"
+    " fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth"
+    " hundredths thousandth thousandths millionth millionths squared cubed factorial pi k score plus minus"
+)
+_CHANGING: Final = frozenset(_CHANGING_TABLE.split())
+_DENYING: Final = re.compile(
+    r"\b(?:half|not|never|neither|nor|wrong|incorrect|false|remainder|except|is|are|was|does|do|doesn't|isn't"
+    r"|or (?:more|less|fewer|greater|higher|lower|above|below)|at (?:least|most)|out of)\b",
+    re.IGNORECASE,
+)
 PERCENT: Final = frozenset(("percent", "percentage", "pct", "percents", "per cent"))
 DEGREE: Final = frozenset(("degree", "degrees", "deg", "度"))
 _SHORT_UNITS_TABLE: Final = (
@@ -57,12 +68,31 @@ _SHORT_WORDS_TABLE: Final = (
     " fri sat jan feb may jun july june it"
 )
 _SHORT_WORDS: Final = frozenset(_SHORT_WORDS_TABLE.split())
+RELATIONS: Final[dict[str, str]] = {
+    **dict.fromkeys(("=", "==", r"\equiv"), "="),
+    **dict.fromkeys(("<=", r"\le"), "<="),
+    **dict.fromkeys((">=", r"\ge"), ">="),
+    **dict.fromkeys(("!=", r"\ne"), "!="),
+    **dict.fromkeys(("~=", r"\approx"), "~"),
+    "<": "<",
+    ">": ">",
+    r"\in": "in",
+    r"\Rightarrow": "=>",
+    r"\to": "->",
+}
 _TOKEN: Final = re.compile(
     r"(?P<num>(?:\d+(?:\.\d+|\.(?=\\(?:overline|bar|dot)\b))?|\.\d+)(?:[eE][+-]?\d+(?![A-Za-z.]))?)|(?P<cmd>\\[A-Za-z]+|\\.)|(?P<word>[^\W\d_]+)"
     r"|(?P<op><=|>=|!=|==|~=|\S)",
     re.DOTALL,
 )
+_MEASURED: Final = re.compile(r"([-+]?\d[\d.,:/]{0,40}(?<=\d)) ?([^\d,;:]*[^\W\d_][^\d,;:]*)")
+_GROUP_COMMA: Final = re.compile(r",(?=\d{3}(?!\d))")
 _LETTER_UNITS: Final = frozenset("msghlLKNWJVtCF")
+
+
+def is_short_unit(word: str) -> bool:
+    """Whether a run of letters is the short name of a unit."""
+    return word.lower() in _SHORT_UNITS
 
 
 def is_word(letters: str) -> bool:
@@ -75,6 +105,11 @@ def is_word(letters: str) -> bool:
     return len(letters) > 1 and (
         low in _SHORT_WORDS or low in _SHORT_UNITS or low in PERCENT or low in DEGREE or len(letters) > LONGEST_PRODUCT
     )
+
+
+def changes_value(phrase: str) -> bool:
+    """Whether the words after a number are more than its unit: `7 tens`, `18 or more`, `18 is wrong`."""
+    return phrase.casefold().strip(" .").partition(" ")[0] in _CHANGING or bool(_DENYING.search(phrase))
 
 
 def tokenise(text: str) -> list[Token]:
@@ -134,6 +169,9 @@ def _text_tokens(content: str) -> list[Token]:
         return [Token(str(m.lastgroup), m[0]) for m in _TOKEN.finditer(content) if m[0] not in "{}"]
     if any(mark in f" {bare} " for mark in (" and ", " or ", ",")) and any(char.isdigit() for char in bare):
         return [token for m in _TOKEN.finditer(content) for token in _tokens(str(m.lastgroup), m[0])]
+    if measured := _MEASURED.fullmatch(content):
+        digits = _GROUP_COMMA.sub("", measured[1])
+        return [*(Token(str(m.lastgroup), m[0]) for m in _TOKEN.finditer(digits)), Token("text", measured[2])]
     return [Token("text", content)]
 
 
