@@ -97,7 +97,7 @@ def candidates(tables: Tables) -> pl.LazyFrame:
     """
     prompt = pl.col("prompt_id").cast(pl.Enum(tables.prompts["prompt_id"].sort()), strict=False)
     key = (prompt, pl.col("source_model").cast(pl.Categorical), "sample", pl.col("text_id").hash().alias("text"))
-    rows = _responses(tables).select(*key, "text_id").filter(pl.col("prompt_id").is_not_null())
+    rows = _counting(tables.responses, tables.prompts).select(*key, "text_id").filter(pl.col("prompt_id").is_not_null())
     for scores, column, dtype in (
         (_verdicts(tables), "passed", pl.Boolean),
         (_rewards(tables), "reward", pl.Float64),
@@ -107,9 +107,9 @@ def candidates(tables: Tables) -> pl.LazyFrame:
     return rows.drop("text")
 
 
-def _responses(tables: Tables) -> pl.LazyFrame:
-    """Give the responses that count: a table may hold those to prompts of a corpus or a recipe that it was made for."""
-    return pl.concat([_asked(parts, tables.prompts) for parts in tables.responses])
+def _counting(parts: Sequence[Parts], prompts: pl.DataFrame) -> pl.LazyFrame:
+    """Give the rows that count: a table may hold those to prompts of a corpus or a recipe that it was made for."""
+    return pl.concat([_asked(table, prompts) for table in parts])
 
 
 def _asked(parts: Parts, prompts: pl.DataFrame) -> pl.LazyFrame:
@@ -123,17 +123,18 @@ def _verdicts(tables: Tables) -> pl.LazyFrame | None:
     if not tables.verdicts:
         return None
     answers = tables.prompts.lazy().select("prompt_id", "answer")
-    return _together(tables.verdicts).join(answers, on=["prompt_id", "answer"], how="semi", nulls_equal=True)
+    return _counting(tables.verdicts, tables.prompts).join(
+        answers, on=["prompt_id", "answer"], how="semi", nulls_equal=True
+    )
 
 
 def _rewards(tables: Tables) -> pl.LazyFrame | None:
-    return _together(tables.rewards) if tables.rewards else None
+    return _counting(tables.rewards, tables.prompts) if tables.rewards else None
 
 
 def assemble(tables: Tables, recipe: Recipe) -> Datasets:
     """Select, split and join: keys decide, then only the texts that were selected are read. Raises RunError."""
-    selection = _selection(tables, recipe)
-    places = assign(tables.prompts, selection, recipe.split, recipe.seed)
+    _, selection, places = placed(tables, recipe)
     sft = selection.sft.join(places.filter("sft").select("prompt_id"), on="prompt_id", how="semi")
     pairs = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
     rows = _rows(tables, pl.concat([sft, *(_keys(pairs, side) for side in _SIDES)]), recipe)
@@ -143,14 +144,12 @@ def assemble(tables: Tables, recipe: Recipe) -> Datasets:
     return Datasets(sft.with_columns(is_test), dpo.with_columns(is_test), places)
 
 
-def _selection(tables: Tables, recipe: Recipe) -> Selection:
+def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
+    """Select and split, without texts: the candidates, the selection, and where each prompt goes. Raises RunError."""
     found = collect(candidates(tables), tables.all())
     checked, rewarded = recipe.correctness is not None, recipe.reward is not None
-    return select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
-
-
-def _together(tables: Sequence[Parts]) -> pl.LazyFrame:
-    return pl.concat([table.scan() for table in tables])
+    selection = select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
+    return found, selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
 
 
 def _keys(pairs: pl.DataFrame, side: str) -> pl.DataFrame:
@@ -164,7 +163,7 @@ def _rows(tables: Tables, wanted: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """
     wanted = wanted.select(_SCORED).unique()
     same_text = pl.col("text_id").is_in(wanted["text_id"].implode())
-    rows = collect(_responses(tables).filter(same_text), tables.responses)
+    rows = collect(_counting(tables.responses, tables.prompts).filter(same_text), tables.responses)
     for scores, columns in ((_verdicts(tables), _VERDICT), (_rewards(tables), _REWARD)):
         if scores is not None:
             found = scores.select(*_SCORED, **columns).join(wanted.lazy(), on=_SCORED, how="semi")

@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from fusedata.dataset import run_tables
+from fusedata.dataset import placed, run_tables
 from fusedata.errors import ConfigError
 from fusedata.inspect_ import Opened
 from fusedata.plots import one_line
-from fusedata.readers import KINDS, check_files, placed, recipe_of
+from fusedata.readers import KINDS, check_files, recipe_of
 from fusedata.schema import KEY, rank
 from fusedata.store import Run, first_line, read_prompts
 

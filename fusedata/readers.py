@@ -11,13 +11,13 @@ from typing import TypeVar
 import polars as pl
 
 from fusedata.config import validate
-from fusedata.dataset import SCHEMAS, Tables, candidates
+from fusedata.dataset import SCHEMAS
 from fusedata.errors import FusedataError, RunError
 from fusedata.publish.stage import recipe_toml
 from fusedata.recipe import Recipe
 from fusedata.schema import KEY, REWARDS
-from fusedata.select import Selection, select
-from fusedata.split import assign, held_out
+from fusedata.select import Selection
+from fusedata.split import held_out
 from fusedata.store import Parts, Run, collect, first_line
 
 ResultT = TypeVar("ResultT")
@@ -50,14 +50,6 @@ def recipe_of(run: Run) -> Recipe:
 def of_prompts(rows: pl.LazyFrame, prompts: pl.DataFrame) -> pl.LazyFrame:
     """Keep the rows that belong to one of `prompts`."""
     return rows.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")
-
-
-def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
-    """Select and split as a build does, without texts: the candidates, the selection, and where each prompt goes."""
-    found = collect(candidates(tables), tables.all())
-    checked, rewarded = recipe.correctness is not None, recipe.reward is not None
-    selection = select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
-    return found, selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
 
 
 def expected(

@@ -8,11 +8,11 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from fusedata.dataset import Tables, run_tables
+from fusedata.dataset import Tables, placed, run_tables
 from fusedata.errors import RunError
 from fusedata.ledger import Difference
 from fusedata.plan import wanted
-from fusedata.readers import KINDS, expected, of_prompts, placed, published, recipe_of, same_recipe, settled
+from fusedata.readers import KINDS, expected, of_prompts, published, recipe_of, same_recipe, settled
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, KEY, PROMPTS
 from fusedata.store import Parts, Run, collect, first_line, read_prompts, read_run

@@ -101,6 +101,23 @@ def test_no_candidate_stands_twice_after_the_corpora_change_places(tmp_path):
     assert rows.select(KEY).is_unique().all()
 
 
+def test_no_candidate_stands_twice_where_two_corpora_carry_the_same_answer_of_one_author(tmp_path):
+    rows = [{"question": f"Problem {n}?", "answer": str(n), "solution": f"The answer is {n}."} for n in range(6)]
+    described = {"prompt": "question", "answer": "answer", "sampled": False}
+    described["responses"] = {"column": "solution", "source_model": "human"}
+    both = [
+        {"id": f"test/{name}", "path": str(write_corpus(tmp_path / f"{name}.jsonl", rows)), **described}
+        for name in "ab"
+    ]
+    for order in (both, both[::-1]):
+        recipe = recipe_over(tmp_path / "a.jsonl", corpora=order, source_models=[])
+        twin_build(recipe).run(tmp_path / "run")
+    twin_build(recipe).run(tmp_path / "fresh")
+    run = read_run(tmp_path / "run")
+    assert candidates(run_tables(run, read_prompts(run))).select(KEY).collect().is_unique().all()
+    assert dataset_bytes(tmp_path / "run") == dataset_bytes(tmp_path / "fresh")
+
+
 @pytest.mark.parametrize("table", ["prompts", "responses", "verdicts", "rewards"])
 def test_a_table_that_was_deleted_is_made_again(tmp_path, table):
     corpora(tmp_path)

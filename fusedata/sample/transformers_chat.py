@@ -11,6 +11,7 @@ from fusedata.profile import TransformersEngine as Host
 from fusedata.quiet import quiet_loading
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Completion, Group, Request
+from fusedata.store import first_line
 from fusedata.weights import Weights, load_arguments
 
 SAMPLER = "1"
@@ -28,7 +29,9 @@ class Chat:
         except ImportError as error:
             raise MissingExtraError("local", "The transformers engine") from error
         except Exception as error:  # whatever a damaged file makes foreign code raise
-            raise EngineError(f"{model.id}: transformers cannot load {weights.source} ({_reason(error)}).") from error
+            raise EngineError(
+                f"{model.id}: transformers cannot load {weights.source} ({first_line(error)})."
+            ) from error
 
     def _load(self, host: Host, weights: Weights) -> None:
         import torch
@@ -65,7 +68,7 @@ class Chat:
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
-            return Completion(None, "error", error=f"the chat template refuses the prompt ({_reason(error)})")
+            return Completion(None, "error", error=f"the chat template refuses the prompt ({first_line(error)})")
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
         if len(tokens) < self._context:
             return tokens
@@ -83,7 +86,7 @@ class Chat:
             return self._continued(prompts, seeds)
         except (RuntimeError, ValueError, IndexError) as error:
             remedy = "a smaller batch_size in the profile takes less memory"
-            raise EngineError(f"{self._model.id}: transformers broke down ({_reason(error)}); {remedy}.") from error
+            raise EngineError(f"{self._model.id}: transformers broke down ({first_line(error)}); {remedy}.") from error
 
     def _continued(self, prompts: list[list[int]], seeds: list[int]) -> list[list[int]]:
         import torch
@@ -146,7 +149,3 @@ class Sampler:
         real = torch.nn.functional.pad(self._mask, (0, tokens.shape[1] - self._mask.shape[1]), value=1)
         seen = torch.zeros_like(logits).scatter_add(1, tokens, real.to(logits.dtype)) > 0
         return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
