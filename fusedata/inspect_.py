@@ -65,7 +65,7 @@ def _opened_run(run: Run) -> Opened:
     parts = {name: [run.parts(name, label, s) for label in run.labels(name)] for name, s in RUN_TABLES.items()}
     tables = {name: pl.concat([p.scan() for p in ps] or [_empty(name)]) for name, ps in parts.items()}
     for name in ("responses", "verdicts", "rewards"):
-        tables[name] = of_prompts(tables[name], prompts)
+        tables[name] = pl.concat([of_prompts(p.scan(), p.asked(prompts)) for p in parts[name]] or [_empty(name)])
     folders = [run.root / "dataset" / kind for kind in KINDS]
     for kind, folder in zip(KINDS, folders, strict=True):
         tables[kind] = _scanned(folder) if folder.is_dir() else _empty(kind)

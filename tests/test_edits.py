@@ -9,6 +9,7 @@ from conftest import dataset_bytes, recipe_over, twin_build, write_corpus
 
 from fusedata.dataset import candidates, run_tables
 from fusedata.errors import CorpusError, EngineError
+from fusedata.inspect_ import opened
 from fusedata.sample.protocol import Completion
 from fusedata.schema import KEY
 from fusedata.store import read_prompts, read_run
@@ -116,6 +117,8 @@ def test_no_candidate_stands_twice_where_two_corpora_carry_the_same_answer_of_on
     run = read_run(tmp_path / "run")
     assert candidates(run_tables(run, read_prompts(run))).select(KEY).collect().is_unique().all()
     assert dataset_bytes(tmp_path / "run") == dataset_bytes(tmp_path / "fresh")
+    tables = opened(tmp_path / "run").tables
+    assert all(tables[name].select(KEY).collect().height == 6 for name in ("responses", "verdicts", "rewards"))
 
 
 @pytest.mark.parametrize("table", ["prompts", "responses", "verdicts", "rewards"])
