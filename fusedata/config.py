@@ -37,8 +37,8 @@ _REASONS = {
     "too_long": "must hold at most {max_length} entries",
     "too_short": "must not be empty",
     "tuple_type": "must be an array, in square brackets",
-    "union_tag_invalid": "{discriminator} must be one of {expected_tags} (found '{tag}')",
-    "union_tag_not_found": "{discriminator} is missing",
+    "union_tag_invalid": "must be one of {expected_tags} (found '{tag}')",
+    "union_tag_not_found": "is missing",
     "value_error": "{error}",
 }
 _TELL_NOTHING = {"extra_forbidden", "missing", "string_too_short", "too_short", "value_error"}
@@ -102,10 +102,17 @@ def _frozen(value: object) -> Any:  # noqa: ANN401
 
 def _mistakes(data: dict[str, object], error: ValidationError) -> list[Mistake]:
     """List the mistakes in order of the file, but not that an array is empty because its entries are wrong."""
-    found: list[Mistake] = [{**m, "loc": _in_file(data, m["loc"])} for m in error.errors(include_url=False)]
+    found: list[Mistake] = [{**m, "loc": _in_file(data, _told(m))} for m in error.errors(include_url=False)]
     within = {m["loc"][:length] for m in found for length in range(len(m["loc"]))}
     told = [m for m in found if m["type"] != "too_short" or m["loc"] not in within]
     return sorted(told, key=lambda mistake: _position(data, mistake["loc"]))
+
+
+def _told(mistake: Mistake) -> Location:
+    """Where a mistake is; a table whose kind is wrong or not told: at the key that tells it."""
+    key = mistake.get("ctx", {}).get("discriminator", "").strip("'")
+    location: Location = mistake["loc"]
+    return (*location, key) if key else location
 
 
 def _in_file(data: Any, location: Location) -> Location:  # noqa: ANN401

@@ -107,7 +107,8 @@ def _carried(corpora: Sequence[tuple[Corpus, Located]], sources: Sequence[Mappin
 
 
 def _sampled(recipe: Recipe, engines: Mapping[str, Identity]) -> State:
-    sampling = {m.id: m.model_dump(exclude={"samples", "license", "revision"}) for m in recipe.source_models}
+    aside = {"samples", "license", "revision"}
+    sampling = {m.id: m.model_dump(exclude=aside, exclude_none=True) for m in recipe.source_models}
     return {
         model.id: entry({"sampling": sampling[model.id], "seed": recipe.seed, **engines[model.id]})
         | {"samples": model.samples}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -10,30 +10,122 @@ from fusedata.assets import asset
 from fusedata.config import Model, find, load, validate
 from fusedata.recipe import Corpus, Count, Gap, Recipe, Reward, SourceModel, Text, rebased, rebased_path
 
+Positive = Annotated[float, Field(gt=0)]
 
-class TransformersEngine(Model):
+
+class _Host(Model):
+    """What the tables of all engines hold."""
+
+    models: tuple[Text, ...] = ("*",)
+    """Glob patterns of the source models that this engine serves; the first engine that fits takes a model."""
+    throughput: Positive | None = None
+    """Completion tokens a second, all its devices together: what `--dry-run` reckons with, and nothing else."""
+
+
+class TransformersEngine(_Host):
     """A model in this process, by transformers: small models, the laptop, the tests."""
 
     engine: Literal["transformers"]
-    models: tuple[Text, ...] = ("*",)
-    """Glob patterns of the source models that this engine serves; the first engine that fits takes a model."""
     weights: Text | None = None
     """A folder, or `package:DISTRIBUTION/FILE.gguf`; absent: the hub, by the model's id."""
     batch_size: Count = 32
     device: Text = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
+    @property
+    def gpus(self) -> int:
+        """Devices that it keeps busy."""
+        return int(self.device != "cpu")
+
+
+class VllmEngine(_Host):
+    """A model in this process, by vLLM: GPUs of one machine, or of the Ray cluster that vLLM is told of."""
+
+    engine: Literal["vllm"]
+    weights: Text | None = None
+    """A folder; absent: the hub, by the model's id."""
+    batch_size: Count = 256
+    """Responses a part: what is written at once."""
+    in_flight: Count = 1024
+    """Requests handed to vLLM and not finished yet, at most."""
+    tensor_parallel_size: Count = 1
+    pipeline_parallel_size: Count = 1
+    dtype: Text = "auto"
+    quantization: Text | None = None
+    max_model_len: Count | None = None
+    """Tokens of prompt and response together; absent: what the model allows."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of each GPU's memory; absent: vLLM's own."""
+    arguments: dict[str, Any] = Field(default={})
+    """Any other argument of vLLM's engine, by its own name."""
+
+    @property
+    def gpus(self) -> int:
+        """Devices that it keeps busy."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+class Served(Model):
+    """How servers are asked over HTTP."""
+
+    base_urls: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Servers of the same model, each with its `/v1`; requests are shared out among them."""
+    model: Text | None = None
+    """The name that the servers know the model by; absent: its id."""
+    api_key_env: Text | None = None
+    """The environment variable that holds the API key; absent: no key is sent. The key is written nowhere."""
+    in_flight: Count = 256
+    """Requests on their way at a time, over all servers."""
+    timeout: Positive = 600.0
+    """Seconds that one try may take."""
+    tries: Count = 6
+    """How often a request is sent before its row says `error`, to be taken up again by the next build."""
+
+
+class OpenaiEngine(_Host, Served):
+    """Servers that speak OpenAI's chat completions: vLLM, SGLang, llama.cpp, hosted ones."""
+
+    engine: Literal["openai"]
+    batch_size: Count = 512
+    """Responses a part: what is written at once."""
+    dialect: Literal["vllm", "openai"] = "vllm"
+    """`vllm`: the server also takes top_k, min_p and repetition_penalty (vLLM, SGLang, llama.cpp), and is always
+    told them, so that its model's generation_config fills in nothing. `openai`: OpenAI's own parameters only."""
+    n: bool = False
+    """Draw all samples of a prompt with one request: cheaper where the server does not share prompts, but the samples
+    then share one seed."""
+    gpus: Count | None = None
+    """Devices behind the servers: what `--dry-run` reckons with, and nothing else."""
+
+
+EngineHost = Annotated[TransformersEngine | VllmEngine | OpenaiEngine, Field(discriminator="engine")]
+
+
+class RewardServer(Served):
+    """A reward model behind vLLM's pooling or classification endpoint."""
+
+    endpoint: Literal["pooling", "classify"] = "classify"
+
 
 class RewardHost(Model):
     """Where the reward model runs."""
 
-    batch_size: Count = 16
+    batch_size: Count = 256
+    """Responses a part: what is written at once."""
+    batch_tokens: Count = 16384
+    """Tokens that go through the model at once, padding counted; halved where memory runs out."""
     weights: Text | None = None
-    """As in an engine's table."""
+    """A folder, or `package:DISTRIBUTION/FILE.gguf`; absent: the hub, by the model's id."""
     device: Text = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of the model's body; heads are always float32."""
+    server: RewardServer | None = None
+    """Servers to ask instead of loading the model here."""
+    throughput: Positive | None = None
+    """Tokens read a second, all its devices together: what `--dry-run` reckons with, and nothing else."""
 
 
-HostT = TypeVar("HostT", TransformersEngine, RewardHost)
+HostT = TypeVar("HostT", bound=Model)
 
 
 class Verification(Model):
@@ -44,6 +136,21 @@ class Verification(Model):
     timeout: Annotated[float, Field(gt=0, le=600)] = 2.0
     """Seconds a pair of answers may take."""
     memory_mb: Count = 1024
+
+
+class Sandbox(Model):
+    """The containers that untrusted programs run in."""
+
+    image: Text = "fusedata-sandbox"
+    """The Docker image, as `fusedata sandbox build` makes it."""
+    runtime: Literal["runc", "runsc"] = "runc"
+    """`runsc`: gVisor, where Docker knows it."""
+    workers: Count | None = None
+    """Containers; absent: one a core."""
+    timeout: Positive = 2.0
+    """Seconds of processor time that a program may take."""
+    memory_mb: Count = 512
+    """Of a container."""
 
 
 class StandInCorpus(Corpus):
@@ -62,7 +169,7 @@ class StandIn(Model):
     max_tokens: Count | None = None
     reward: Reward | None = None
     reward_gap: Gap | None = None
-    """Replaces the recipe's window; a recipe without one keeps none."""
+    """Replaces the recipe's window, on the scale of `reward`; a recipe without one keeps none."""
 
 
 class Profile(Model):
@@ -74,9 +181,10 @@ class Profile(Model):
     """Where corpora are fetched from."""
     corpora: Text | None = None
     """A folder with corpora in the hub's layout, `org__name/…`, looked into before the hub."""
-    engines: tuple[TransformersEngine, ...] = ()
+    engines: tuple[EngineHost, ...] = ()
     reward: RewardHost = RewardHost()
     verification: Verification = Verification()
+    sandbox: Sandbox = Sandbox()
     stand_in: StandIn | None = None
 
 
@@ -107,9 +215,10 @@ def load_profile(path: Path) -> Profile:
 
 def _hosted(host: HostT, folder: Path) -> HostT:
     """Give a host of a model with its relative `weights` taken from `folder`."""
-    if host.weights is None or host.weights.startswith("package:"):
+    weights = getattr(host, "weights", None)
+    if weights is None or weights.startswith("package:"):
         return host
-    return host.model_copy(update={"weights": rebased_path(host.weights, folder)})
+    return host.model_copy(update={"weights": rebased_path(weights, folder)})
 
 
 def effective(recipe: Recipe, profile: Profile) -> Recipe:
@@ -130,7 +239,9 @@ def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
     if recipe.reward and stand_in.reward:
         changed["reward"] = stand_in.reward.model_dump()
     if recipe.dpo and recipe.dpo.reward_gap and stand_in.reward_gap:
-        changed["dpo"] = {**recipe.dpo.model_dump(), "reward_gap": stand_in.reward_gap}
+        scorer = stand_in.reward or recipe.reward
+        made_for = {"reward_gap_model": scorer.model} if scorer else {}
+        changed["dpo"] = {**recipe.dpo.model_dump(), "reward_gap": stand_in.reward_gap, **made_for}
     return changed
 
 

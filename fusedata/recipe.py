@@ -37,6 +37,9 @@ def _ordered(gap: tuple[float, float]) -> tuple[float, float]:
     return gap
 
 
+ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
+"""The reward model of the published method; its window is 0.01 to 0.1."""
+
 Name = Annotated[str, Field(max_length=64), AfterValidator(_plain)]
 Text = Annotated[str, Field(min_length=1)]
 Gap = Annotated[tuple[float, float], AfterValidator(_ordered)]
@@ -104,7 +107,15 @@ class SourceModel(Model):
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.8
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    top_k: Count | None = None
+    """Draw from this many of the likeliest tokens; absent: from all."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Leave out tokens less likely than this share of the likeliest one's probability."""
     repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0
+    """Over the tokens of prompt and response, as vLLM counts."""
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    """These two over the tokens of the response, as OpenAI counts."""
     max_tokens: Count = 4096
 
 
@@ -120,6 +131,17 @@ class Reward(Model):
     model: Text
     revision: Text | None = None
     license: Text | None = None
+    output: Annotated[int, Field(ge=0)] | None = None
+    """Which of the model's outputs is the reward, where it has several."""
+    weights: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
+    """Or: the reward is the sum of its outputs times these, one weight an output."""
+
+    @field_validator("weights")
+    @classmethod
+    def _one_way(cls, weights: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if weights is not None and info.data.get("output") is not None:
+            raise ValueError("stands beside `output`: say one or the other")
+        return weights
 
 
 class Dpo(Model):
@@ -127,7 +149,9 @@ class Dpo(Model):
 
     same_source_model: bool = True
     reward_gap: Gap | None = None
-    """Chosen minus rejected, both ends inclusive, on the scale of `[reward]`; absent: any gap."""
+    """Chosen minus rejected, both ends inclusive, on the scale of `reward_gap_model`; absent: any gap."""
+    reward_gap_model: Text = ARMORM
+    """The reward model that `reward_gap` was made for: rewards of two models do not compare."""
 
 
 class Split(Model):
@@ -178,7 +202,7 @@ class Recipe(Model):
         except ValidationError as error:
             mistakes = [cast("InitErrorDetails", mistake) for mistake in error.errors(include_url=False)]
         tables = data if isinstance(data, dict) else {}
-        for location, reason in (m for compare in (_repeated, _unanswered, _unjudgeable) for m in compare(tables)):
+        for location, reason in (m for compare in _COMPARISONS for m in compare(tables)):
             mistakes.append({"type": "value_error", "loc": location, "input": None, "ctx": {"error": reason}})
         if mistakes:
             raise ValidationError.from_exception_data(cls.__name__, mistakes)
@@ -191,6 +215,12 @@ def _entries(tables: Tables, key: str) -> dict[int, dict[str, Any]]:
     entries = value if isinstance(value, list | tuple) else ()
     dumped = (entry.model_dump() if isinstance(entry, Model) else entry for entry in entries)
     return {number: entry for number, entry in enumerate(dumped) if isinstance(entry, dict)}
+
+
+def _table(tables: Tables, key: str) -> dict[str, Any]:
+    value = tables.get(key)
+    value = value.model_dump() if isinstance(value, Model) else value
+    return value if isinstance(value, dict) else {}
 
 
 def _repeated(tables: Tables) -> Mistakes:
@@ -222,6 +252,21 @@ def _unjudgeable(tables: Tables) -> Mistakes:
             yield ("corpora", number, "answer"), "is missing: [correctness] needs the column of the gold answers"
     if tables.get("dpo") is not None and tables.get("reward") is None:
         yield ("dpo",), "ranks by reward: add a [reward] table with a model"
+
+
+def _foreign_gap(tables: Tables) -> Mistakes:
+    """A window that was made for another reward model would select pairs that mean nothing."""
+    dpo, reward = (_table(tables, key) for key in ("dpo", "reward"))
+    scorer, made_for = reward.get("model"), dpo.get("reward_gap_model", ARMORM)
+    named = isinstance(scorer, str) and isinstance(made_for, str)
+    if dpo.get("reward_gap") is None or not named or made_for == scorer:
+        return
+    found = f"was made for {made_for}, and [reward] scores with {scorer}: rewards of two models do not compare"
+    remedy = f'let `fusedata calibrate` propose a window, and write it here with reward_gap_model = "{scorer}"'
+    yield ("dpo", "reward_gap"), f"{found}; {remedy}"
+
+
+_COMPARISONS = (_repeated, _unanswered, _unjudgeable, _foreign_gap)
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -8,7 +8,7 @@ import pytest
 
 from fusedata.build import Build
 from fusedata.config import validate
-from fusedata.profile import Profile
+from fusedata.profile import Profile, RewardHost
 from fusedata.recipe import Recipe
 from fusedata.testing import EchoEngine, HashReward
 
@@ -35,14 +35,14 @@ def recipe_over(path: Path, **changes: object) -> Recipe:
         "source_models": [{"id": "test/echo", "samples": 6, "license": "apache-2.0"}],
         "correctness": {"check": "math_answer"},
         "reward": {"model": "fusedata/hash-reward"},
-        "dpo": {"reward_gap": [0.01, 0.1]},
+        "dpo": {"reward_gap": [0.01, 0.1], "reward_gap_model": "fusedata/hash-reward"},
     }
     return validate(Recipe, {**data, **changes}, "test")
 
 
 def twin_build(recipe: Recipe, engine: EchoEngine | None = None, **seams: object) -> Build:
     shared = engine or EchoEngine(answers=ANSWERS)
-    return Build(recipe, Profile(name="twins"), lambda *_: shared, lambda *_: HashReward(), **seams)
+    return Build(recipe, Profile(name="twins", reward=RewardHost(batch_size=16)), lambda *_: shared, lambda *_: HashReward(), **seams)
 
 
 def dataset_bytes(run: Path) -> dict[str, bytes]:

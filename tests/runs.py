@@ -11,7 +11,7 @@ from fusedata.build import Build, Silent
 from fusedata.cli import cli
 from fusedata.config import validate
 from fusedata.plan import Advance
-from fusedata.profile import Profile
+from fusedata.profile import Profile, RewardHost
 from fusedata.recipe import Recipe
 from fusedata.sample.protocol import Completion, Request
 from fusedata.testing import EchoEngine, HashReward
@@ -96,7 +96,7 @@ def recipe(folder: Path, **changes: object) -> Recipe:
         "source_models": [{"id": MODEL, "samples": 2, "max_tokens": 8}],
         "correctness": {"check": "math_answer"},
         "reward": {"model": "fusedata/hash-reward"},
-        "dpo": {"reward_gap": [-1.0, 1.0]},
+        "dpo": {"reward_gap": [-1.0, 1.0], "reward_gap_model": "fusedata/hash-reward"},
         "split": {"test": 0.2},
     }
     return validate(Recipe, data | changes, "recipe")
@@ -116,7 +116,7 @@ def built(
     """Build a run in `folder`/`out` with the twins, and give its path; where `stop` says so it is left unfinished."""
     build = Build(
         recipe(folder, **changes),
-        Profile(name="test"),
+        Profile(name="test", reward=RewardHost(batch_size=16)),
         make_engine=lambda *_: engine or Engine(),
         make_reward=lambda *_: scorer or HashReward(),
         reporter=stop or Silent(),

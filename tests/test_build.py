@@ -134,7 +134,7 @@ def test_a_failure_that_is_made_good_gives_the_bytes_of_a_build_without_it(modul
 
 def test_a_changed_gap_redoes_the_selection_only(modulo, tmp_path):
     twin_build(modulo).run(tmp_path / "run")
-    wider = recipe_over(Path(modulo.corpora[0].path), dpo={"reward_gap": [0.0, 0.2]})
+    wider = recipe_over(Path(modulo.corpora[0].path), dpo={**modulo.dpo.model_dump(), "reward_gap": [0.0, 0.2]})
     engine, recorder = EchoEngine(), Recorder()
     built = twin_build(wider, engine, reporter=recorder).run(tmp_path / "run")
     assert engine.asked == []

@@ -35,7 +35,7 @@ def recipe(**changes: Any) -> Recipe:
         "source_models": [{"id": "org/small", "license": "mit"}, {"id": "org/large", "license": "llama3.1"}],
         "correctness": {"check": "math_answer"},
         "reward": {"model": "org/reward"},
-        "dpo": {"reward_gap": [0.01, 0.1]},
+        "dpo": {"reward_gap": [0.01, 0.1], "reward_gap_model": "org/reward"},
     }
     return validate(Recipe, {k: v for k, v in {**data, **changes}.items() if v is not None}, "test")
 
@@ -154,7 +154,10 @@ def test_models_are_counted_by_the_rows_that_they_wrote() -> None:
 @pytest.mark.parametrize("checked", [True, False])
 @pytest.mark.parametrize("across", [True, False])
 def test_the_rules_are_those_of_the_recipe(kind: str, checked: bool, across: bool) -> None:
-    dpo = {"same_source_model": not across, **({} if across else {"reward_gap": [0.02, 0.2]})}
+    dpo = {
+        "same_source_model": not across,
+        **({} if across else {"reward_gap": [0.02, 0.2], "reward_gap_model": "org/reward"}),
+    }
     made = recipe(dpo=dpo, correctness={"check": "math_answer"} if checked else None)
     text = card(kind, recipe=made)
     assert ("judged right" in text) == checked

@@ -27,8 +27,8 @@ class Zoo(Model):
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({"animals": [{"kind": "cow"}]}, ["animals[0]: 'kind' must be one of 'cat', 'dog' (found 'cow')."]),
-        ({"animals": [{}]}, ["animals[0]: 'kind' is missing."]),
+        ({"animals": [{"kind": "cow"}]}, ["animals[0].kind: must be one of 'cat', 'dog' (found 'cow')."]),
+        ({"animals": [{}]}, ["animals[0].kind: is missing."]),
         (
             {
                 "animals": [

@@ -125,7 +125,10 @@ def test_the_order_of_parts_and_rows_never_matters(tmp_path: Path) -> None:
 
 def test_a_pair_across_models_names_both(tmp_path: Path) -> None:
     rows = (said("two", 0.15), said("three", 0.1, passed=False, source_model="test/other"))
-    found = assemble(tables_of(tmp_path, *rows), recipe(dpo={"same_source_model": False, "reward_gap": [0.01, 0.1]}))
+    found = assemble(
+        tables_of(tmp_path, *rows),
+        recipe(dpo={"same_source_model": False, "reward_gap": [0.01, 0.1], "reward_gap_model": "fusedata/hash-reward"}),
+    )
     assert found.dpo.select("source_model", "rejected_source_model").row(0) == ("test/echo", "test/other")
     assert found.dpo["rejected"].to_list() == [[{"role": "assistant", "content": "three"}]]
 

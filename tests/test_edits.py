@@ -63,7 +63,7 @@ def drawn(stream: random.Random, folder: Path) -> dict[str, object]:
     return {
         "corpora": both[: stream.choice([1, 2, 2])],
         "source_models": [{"id": "test/echo", "samples": stream.choice([2, 4])}],
-        "dpo": {"reward_gap": stream.choice([[0.01, 0.1], [0.0, 1.0]])},
+        "dpo": {"reward_gap": stream.choice([[0.01, 0.1], [0.0, 1.0]]), "reward_gap_model": "fusedata/hash-reward"},
         "split": {"order": stream.choice(["pairs_first", "shared"])},
     }
 
@@ -210,7 +210,12 @@ def test_a_blank_carried_response_is_never_published(tmp_path):
     path = write_corpus(tmp_path / "c.jsonl", rows)
     corpus = {"id": "test/c", "path": str(path), "prompt": "question", "answer": "answer", "sampled": False}
     corpus |= {"responses": {"column": "solution", "source_model": "human"}}
-    recipe = recipe_over(path, corpora=[corpus], source_models=[], dpo={"reward_gap": [-1.0, 1.0]})
+    recipe = recipe_over(
+        path,
+        corpora=[corpus],
+        source_models=[],
+        dpo={"reward_gap": [-1.0, 1.0], "reward_gap_model": "fusedata/hash-reward"},
+    )
     built = twin_build(recipe).run(tmp_path / "run")
     assert built.dpo["rejected"].to_list() == [[{"role": "assistant", "content": "It is 2."}]]
 

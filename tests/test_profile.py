@@ -37,6 +37,7 @@ model = "r/big"
 [dpo]
 same_source_model = false
 reward_gap = [0.1, 0.2]
+reward_gap_model = "r/big"
 [split]
 test = 0.5
 """
@@ -61,13 +62,26 @@ def test_every_mistake_is_told_at_once_with_its_key_in_order_of_the_file(tmp_pat
         hub = "hf"
         corpora = 1
         [[engines]]
-        engine = "nope"
+        engine = "transformers"
         models = "x"
         batch_size = "3"
         dtype = "fp8"
         gpus = 2
         [[engines]]
+        engine = "nope"
+        [[engines]]
         weights = ""
+        [[engines]]
+        engine = "transformers"
+        weights = ""
+        [[engines]]
+        engine = "vllm"
+        device = "cuda"
+        gpu_memory_utilization = 1.1
+        arguments = "enforce_eager"
+        [[engines]]
+        engine = "openai"
+        dialect = "llama"
         [reward]
         batch_size = 0
         [verification]
@@ -89,13 +103,18 @@ def test_every_mistake_is_told_at_once_with_its_key_in_order_of_the_file(tmp_pat
     assert str(refused.value).replace(f"{tmp_path / 'mine.toml'}: ", "").splitlines() == [
         "hub: must be 'huggingface' or 'modelscope' (found \"hf\").",
         "corpora: must be a string, in quotes (found 1).",
-        "engines[0].engine: must be 'transformers' (found \"nope\").",
         'engines[0].models: must be an array, in square brackets (found "x").',
         'engines[0].batch_size: must be a whole number (found "3").',
         "engines[0].dtype: must be 'float32', 'bfloat16' or 'float16' (found \"fp8\").",
         "engines[0].gpus: unknown key: check its spelling, or take it out.",
-        "engines[1].weights: must not be empty.",
-        "engines[1].engine: is missing.",
+        "engines[1].engine: must be one of 'transformers', 'vllm', 'openai' (found 'nope').",
+        "engines[2].engine: is missing.",
+        "engines[3].weights: must not be empty.",
+        "engines[4].device: unknown key: check its spelling, or take it out.",
+        "engines[4].gpu_memory_utilization: must be at most 1.0 (found 1.1).",
+        'engines[4].arguments: must be a table (found "enforce_eager").',
+        "engines[5].dialect: must be 'vllm' or 'openai' (found \"llama\").",
+        "engines[5].base_urls: is missing.",
         "reward.batch_size: must be greater than 0 (found 0).",
         "verification.timeout: must be at most 600.0 (found 601).",
         "verification.workers: must be a whole number (found 1.0).",
@@ -206,11 +225,23 @@ def test_a_profile_without_stand_ins_leaves_the_recipe_as_it_is(recipe, tmp_path
             [("source_models[m/big].max_tokens", 4096, 48), ("source_models[m/other].max_tokens", 4096, 48)],
         ),
         ("reward_gap = [1, 2]", [("dpo.reward_gap", [0.1, 0.2], [1.0, 2.0])]),
-        ('reward = { model = "r/small" }', [("reward.model", "r/big", "r/small")]),
+        (
+            'reward = { model = "r/small" }\nreward_gap = [1, 2]',
+            [
+                ("reward.model", "r/big", "r/small"),
+                ("dpo.reward_gap", [0.1, 0.2], [1.0, 2.0]),
+                ("dpo.reward_gap_model", "r/big", "r/small"),
+            ],
+        ),
     ],
 )
 def test_a_stand_in_replaces_what_it_names_and_leaves_the_rest(recipe, tmp_path, stand_in, expected):
     assert changed(recipe, tmp_path, stand_in) == expected
+
+
+def test_another_reward_model_needs_a_window_of_its_own(recipe, tmp_path):
+    with pytest.raises(ConfigError, match=r"was made for r/big, and \[reward\] scores with r/small"):
+        effective(recipe, read(tmp_path, '[stand_in]\nreward = { model = "r/small" }\n'))
 
 
 def test_source_models_that_stand_in_replace_all_of_the_recipes(recipe, tmp_path):

@@ -158,7 +158,7 @@ def test_a_wrong_type_or_range_is_told_in_the_words_of_toml(tmp_path, text, told
     ],
 )
 def test_a_wrong_gap_is_told_with_or_without_its_reward_model(tmp_path, reward, gap, told):
-    found = mistakes(tmp_path, HEAD + TAIL + reward + f"[dpo]\nreward_gap = {gap}\n")
+    found = mistakes(tmp_path, HEAD + TAIL + reward + f'[dpo]\nreward_gap = {gap}\nreward_gap_model = "r"\n')
     assert [line for line in found if "reward_gap" in line] == [
         f"dpo.reward_gap{line}" if line.startswith("[") and "]: " in line[:5] else f"dpo.reward_gap: {line}"
         for line in told
@@ -166,7 +166,7 @@ def test_a_wrong_gap_is_told_with_or_without_its_reward_model(tmp_path, reward, 
 
 
 def test_a_gap_of_one_number_and_whole_numbers_are_allowed(tmp_path):
-    recipe = read(tmp_path, HEAD + TAIL + '[reward]\nmodel = "r"\n[dpo]\nreward_gap = [1, 1]\n')
+    recipe = read(tmp_path, HEAD + TAIL + '[reward]\nmodel = "r"\n[dpo]\nreward_gap = [1, 1]\nreward_gap_model = "r"\n')
     assert recipe.dpo.reward_gap == (1.0, 1.0)
     assert all(type(end) is float for end in recipe.dpo.reward_gap)
 

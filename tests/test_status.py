@@ -187,7 +187,9 @@ def test_a_run_that_gives_no_row_has_an_empty_dataset_that_is_up_to_date(tmp_pat
 
 def test_a_dataset_of_another_recipe_is_out_of_date(tmp_path: Path) -> None:
     built(tmp_path)
-    run = built(tmp_path, stop=Stopper("select"), dpo={"reward_gap": [-0.9, 0.9]})
+    run = built(
+        tmp_path, stop=Stopper("select"), dpo={"reward_gap": [-0.9, 0.9], "reward_gap_model": "fusedata/hash-reward"}
+    )
     dataset = status(run).dataset
     assert dataset is not None
     assert dataset.stale == ("the recipe changed",)
@@ -219,7 +221,9 @@ def test_a_dataset_is_out_of_date_while_prompts_are_collected_anew(tmp_path: Pat
 
 def test_no_place_of_a_prompt_is_told_where_the_dataset_is_out_of_date(tmp_path: Path) -> None:
     built(tmp_path)
-    run = built(tmp_path, stop=Stopper("select"), dpo={"reward_gap": [-0.9, 0.9]})
+    run = built(
+        tmp_path, stop=Stopper("select"), dpo={"reward_gap": [-0.9, 0.9], "reward_gap_model": "fusedata/hash-reward"}
+    )
     assert {(flow.sft, flow.dropped) for flow in status(run).flows} == {(None, None)}
 
 
