@@ -115,8 +115,9 @@ class Chat:
 class Sampler:
     """A logits processor that draws each row's next token from a random stream of its own.
 
-    Repetition penalty (over prompt and answer, as vLLM counts), then temperature, then top-p; the drawn token is left
-    as the only possible one, so that greedy decoding takes it. Temperature 0 is greedy.
+    As vLLM does it: penalties (repetition over prompt and answer, frequency and presence over the answer), temperature,
+    min-p, top-k, then top-p of what those leave; the drawn token is left as the only possible one, so that greedy
+    decoding takes it. Temperature 0 is greedy.
     """
 
     def __init__(self, model: SourceModel, seeds: Sequence[int], mask: Any) -> None:  # noqa: ANN401
@@ -133,19 +134,33 @@ class Sampler:
         if self._model.temperature == 0:
             return logits
         ordered, order = torch.sort(logits / self._model.temperature, dim=-1, descending=True, stable=True)
-        sums = torch.softmax(ordered.double(), dim=-1).cumsum(dim=-1)
-        kept = (sums < self._model.top_p).sum(dim=-1).clamp(max=sums.shape[-1] - 1)  # the last rank within top-p
-        total = sums.gather(1, kept[:, None])
+        chances = torch.softmax(ordered.double(), dim=-1)
+        sums = chances.cumsum(dim=-1)
+        last = self._last(chances)
+        # the last rank within top-p, which is a share of what min-p and top-k leave
+        share = self._model.top_p * sums.gather(1, last[:, None])
+        last = torch.minimum((sums < share).sum(dim=-1), last)
+        total = sums.gather(1, last[:, None])
         rank = torch.searchsorted(sums, draws[:, None].to(sums.device) * total, right=True)
-        chosen = order.gather(1, torch.minimum(rank, kept[:, None]))
+        chosen = order.gather(1, torch.minimum(rank, last[:, None]))
         return torch.full_like(logits, float("-inf")).scatter(1, chosen, 0.0)
 
+    def _last(self, chances: Any) -> Any:  # noqa: ANN401
+        """Take sorted probabilities (rows, vocabulary); give each row's last rank within min-p and top-k."""
+        kept = (chances >= (self._model.min_p or 0.0) * chances[:, :1]).sum(dim=-1)
+        return kept.clamp(max=self._model.top_k or chances.shape[-1]) - 1
+
     def _penalised(self, tokens: Any, logits: Any) -> Any:  # noqa: ANN401
-        penalty = self._model.repetition_penalty
-        if penalty == 1:
-            return logits
         import torch
 
-        real = torch.nn.functional.pad(self._mask, (0, tokens.shape[1] - self._mask.shape[1]), value=1)
-        seen = torch.zeros_like(logits).scatter_add(1, tokens, real.to(logits.dtype)) > 0
-        return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+        model, width = self._model, self._mask.shape[1]
+        if model.repetition_penalty != 1:
+            real = torch.nn.functional.pad(self._mask, (0, tokens.shape[1] - width), value=1)
+            seen = torch.zeros_like(logits).scatter_add(1, tokens, real.to(logits.dtype)) > 0
+            penalised = torch.where(logits > 0, logits / model.repetition_penalty, logits * model.repetition_penalty)
+            logits = torch.where(seen, penalised, logits)
+        if model.frequency_penalty or model.presence_penalty:
+            answer = tokens[:, width:]
+            counts = torch.zeros_like(logits).scatter_add(1, answer, torch.ones_like(answer, dtype=logits.dtype))
+            logits = logits - counts * (model.frequency_penalty or 0.0) - (counts > 0) * (model.presence_penalty or 0.0)
+        return logits
