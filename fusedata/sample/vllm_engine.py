@@ -5,9 +5,10 @@ import gc
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
+from threading import Event, Thread
 from typing import Any
 
 from fusedata.errors import ConfigError, EngineError, MissingExtraError
@@ -46,6 +47,7 @@ class VllmEngine:
         if doubled := sorted(_OWN & set(host.arguments)):
             remedy = "use the key of that name, or leave it out where there is none"
             raise ConfigError(f"the vllm engine for {model.id}: arguments.{doubled[0]} is not yours to set: {remedy}.")
+        _check_names(model, host)
         self._weights = find_weights(model.id, host.weights, model.revision)
         if "gguf_file" in self._weights.arguments:
             remedy = "name a folder with safetensors weights, or use the transformers engine"
@@ -75,14 +77,15 @@ class VllmEngine:
         """
         waiting = chain.from_iterable(batches)
         finished: list[tuple[Request, Completion]] = []
-        flushed = time.monotonic()
+        since = 0.0
         try:
-            for answer in self._answers(waiting):
-                finished += answer
-                late = finished and time.monotonic() - flushed > FLUSH_SECONDS
+            for answers in self._answers(waiting):
+                since = since if finished else time.monotonic()
+                finished += answers
+                late = finished and time.monotonic() - since > FLUSH_SECONDS
                 if late or len(finished) >= self.batch_size:
                     yield finished
-                    finished, flushed = [], time.monotonic()
+                    finished = []
         except EngineError:
             if finished:
                 yield finished
@@ -140,8 +143,7 @@ class _Loaded:
 
     def __init__(self, model: SourceModel, host: Host, weights: Weights) -> None:
         """Start vLLM. Raises EngineError, MissingExtraError."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        _quiet()
         self._model = model
         try:
             from vllm import LLM
@@ -157,6 +159,15 @@ class _Loaded:
         self._context = int(self._llm.model_config.max_model_len)
         self._numbers = iter(range(2**62))
         self._read: tuple[str, Any] = ("", None)
+        self._closed = Event()
+        Thread(target=self._watch, args=(self._llm.llm_engine.engine_core,), daemon=True).start()
+
+    def _watch(self, client: Any) -> None:  # noqa: ANN401
+        """Wake who waits for outputs when the worker has died: vLLM 0.32 itself notices, and leaves them waiting."""
+        while hasattr(client, "outputs_queue") and not self._closed.wait(1):
+            if client.resources.engine_dead:
+                client.outputs_queue.put_nowait(RuntimeError("its worker process died"))
+                return
 
     def ask(self, request: Request) -> str | Completion:
         """Hand over one request: the key it is known by, or why it cannot be asked."""
@@ -201,6 +212,7 @@ class _Loaded:
 
     def close(self) -> None:
         """End the worker processes."""
+        self._closed.set()
         engine = self._llm.llm_engine
         engine.engine_core.shutdown()
         engine.renderer.shutdown()
@@ -228,6 +240,25 @@ def _arguments(host: Host, weights: Weights) -> dict[str, Any]:
         **{name: value for name, value in chosen.items() if value is not None},
         **{name: _thawed(value) for name, value in host.arguments.items()},
     }
+
+
+def _check_names(model: SourceModel, host: Host) -> None:
+    """Refuse arguments that vLLM does not know, now and not when the models before this one have been sampled."""
+    if not host.arguments:
+        return
+    try:
+        _quiet()
+        from vllm.engine.arg_utils import EngineArgs
+    except ImportError as error:
+        raise MissingExtraError("vllm", "The vllm engine") from error
+    known = {field.name for field in fields(EngineArgs)} | {"chat_template"}
+    if unknown := sorted(set(host.arguments) - known):
+        raise EngineError(f"{model.id}: vLLM {_version()} has no argument {unknown[0]}: check its spelling.")
+
+
+def _quiet() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _thawed(value: Any) -> Any:  # noqa: ANN401
