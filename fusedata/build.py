@@ -1,22 +1,20 @@
 """The one place that names the order of the stages: collect, sample, verify, reward, select, split, publish."""
 
 import shutil
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import polars as pl
 
 from fusedata.card import Facts
-from fusedata.collect.prompts import collect as collect_prompts
-from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_corpus
+from fusedata.collect.stage import Corpora, Funnel, collected, locate_corpus
 from fusedata.dataset import Datasets, assemble, run_tables
 from fusedata.errors import ConfigError
+from fusedata.estimate import Estimate, estimate
 from fusedata.ledger import Difference, ledger, redone, revisions, stand_ins
-from fusedata.plan import Advance, unfinished
+from fusedata.plan import Advance, Reporter, unfinished
 from fusedata.profile import Profile, differences, effective
 from fusedata.publish.stage import publish
 from fusedata.recipe import Correctness, Recipe
@@ -28,8 +26,9 @@ from fusedata.sample.protocol import Engine
 from fusedata.sample.stage import sample, todo
 from fusedata.schema import PROMPTS, RESPONSES, REWARDS, VERDICTS
 from fusedata.store import Parts, Run, count, read_run, write_run
-from fusedata.verify.math_answer import MathVerifier
-from fusedata.verify.stage import gold_check, verify
+from fusedata.trial import Stopwatch, Trial, read_trial
+from fusedata.verify.checks import Check, opened
+from fusedata.verify.stage import verify
 
 STAGES = {
     "prompts": ("prompts", "dropped"),
@@ -38,18 +37,6 @@ STAGES = {
     "rewards": ("rewards",),
 }
 """Stages that can be made anew, each with the tables that follow from it."""
-
-
-class Reporter(Protocol):
-    """Told what a build does; the library itself is silent."""
-
-    def changed(self, fields: Sequence[Difference], redone: Sequence[str]) -> None:
-        """Hear, before anything is done, what differs from the run's last build and which tables are made anew."""
-        ...
-
-    def stage(self, name: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Hear that a stage begins, with `total` rows to do (None: not known), and be told of progress in it."""
-        ...
 
 
 class Silent:
@@ -66,13 +53,14 @@ class Silent:
 
 @dataclass(frozen=True)
 class Build:
-    """A recipe under a profile. The makers of engine and reward model are the seams that tests replace."""
+    """A recipe under a profile. The makers of engine, reward model and check are the seams that tests replace."""
 
     asked: Recipe
     profile: Profile
     make_engine: Callable[..., Engine] = make_engine
     make_reward: Callable[..., RewardModel] = make_reward
     reporter: Reporter = field(default_factory=Silent)
+    open_check: Callable[[Correctness | None, Profile], AbstractContextManager[Check | None]] = opened
     typed: tuple[str, str] | None = None
     """How recipe and profile are named on a command line, for `status` to say how to go on."""
 
@@ -91,62 +79,51 @@ class Build:
         engines = {model.id: self.make_engine(model, self.profile) for model in recipe.source_models}
         scorer = self.make_reward(recipe.reward, self.profile.reward) if recipe.reward else None
         with write_run(out, recipe.name) as run:
-            corpora = self._located(recipe)
-            self._begin(run, recipe, corpora, engines, scorer)
-            for stage in force:
-                _forget(run, stage)
-            with _verifier(self.profile) as verifier:
-                gold = (lambda answers: gold_check(verifier, answers)) if recipe.correctness else None
-                found = collected(run, recipe, corpora, gold, self.reporter.stage)
+            with self.open_check(recipe.correctness, self.profile) as check:
+                corpora = self._located(recipe)
+                self._begin(run, recipe, corpora, engines, scorer, check)
+                for stage in force:
+                    _forget(run, stage)
+                found = collected(run, recipe, corpora, check.gold if check else None, self.reporter.stage)
                 work = _Work(run, recipe, self.reporter, *found)
                 work.sample(engines)
-                if recipe.correctness:
-                    work.verify(recipe.correctness, verifier)
+                if check and recipe.correctness:
+                    work.verify(recipe.correctness.check, check)
             if scorer:
                 work.reward(scorer, self.profile.reward.batch_size)
             return work.publish(self.asked, self.profile)
 
-    def plan(self, *, limit: int | None = None) -> list[dict[str, object]]:
-        """Say what `run` would draw at most, into an empty run, and write nothing: a row a source model.
+    def plan(self, root: Path, *, limit: int | None = None, calibrate: int | None = None) -> Estimate:
+        """Reckon what `run` would take, and write nothing; finished samples in the run `root` are not counted again.
 
-        Prompts are counted where the corpora lie on this machine; for a corpus on a hub, which is not fetched, the
-        recipe's `take` stands in. `prompts` and what follows from it is None where neither tells.
+        `calibrate` makes a real build of so many prompts first, beside `root`, and measures it. Raises FusedataError.
         """
-        recipe = self.recipe(limit)
-        prompts = self._count(recipe)
-        return [
-            {
-                "source_model": model.id,
-                "prompts": prompts,
-                "samples": model.samples,
-                "requests": None if prompts is None else prompts * model.samples,
-                "completion_tokens_at_most": None if prompts is None else prompts * model.samples * model.max_tokens,
-            }
-            for model in recipe.source_models
-        ]
+        measured = self._trial(root.with_name(f"{root.name}-calibration"), calibrate) if calibrate else None
+        return estimate(self.recipe(limit), self.profile, root, measured)
 
-    def _count(self, recipe: Recipe) -> int | None:
-        """Count the prompts to sample; None where a corpus on a hub has no `take`."""
-        here = [corpus for corpus in recipe.corpora if is_here(corpus, self.profile)]
-        corpora = [(corpus, locate_corpus(corpus, self.profile)) for corpus in here]
-        unchecked = (lambda answers: (None for _ in answers)) if recipe.correctness else None
-        found = collect_prompts(corpora, recipe, unchecked).prompts
-        taken = [corpus.take for corpus in recipe.corpora if corpus not in here and corpus.sampled]
-        if None in taken:
-            return None
-        return min(found.filter("sampled").height + sum(t for t in taken if t), recipe.limit or sys.maxsize)
+    def _trial(self, root: Path, prompts: int) -> Trial:
+        watch = Stopwatch(self.reporter)
+        datasets = replace(self, reporter=watch).run(root, limit=prompts, force=("responses",))
+        return read_trial(root, self.recipe(), watch.rates, (datasets.sft.height, datasets.dpo.height))
 
     def _located(self, recipe: Recipe) -> Corpora:
         with self.reporter.stage("find corpora", None):
             return [(corpus, locate_corpus(corpus, self.profile)) for corpus in recipe.corpora]
 
     def _begin(
-        self, run: Run, recipe: Recipe, corpora: Corpora, engines: dict[str, Engine], scorer: RewardModel | None
+        self,
+        run: Run,
+        recipe: Recipe,
+        corpora: Corpora,
+        engines: dict[str, Engine],
+        scorer: RewardModel | None,
+        check: Check | None,
     ) -> None:
         """Put the ledger of this build in force, after telling what a changed recipe makes anew."""
         identities = {model: engine.identity() for model, engine in engines.items()}
-        state = ledger(self.asked, recipe, self.profile, corpora, identities, scorer.identity() if scorer else None)
-        state["typed"] = self.typed
+        judges = scorer.identity() if scorer else None, check.identity if check else None
+        state = ledger(self.asked, recipe, self.profile, corpora, identities, *judges)
+        state |= {"typed": self.typed, "reward_tolerance": scorer.tolerance if scorer else 0.0}
         if run.state:
             fields, again = differences(run.state["recipe"], state["recipe"]), redone(run.state, state)
             if fields or again:
@@ -169,14 +146,13 @@ class _Work:
             engine, parts = engines[model.id], self.run.parts("responses", model.id, RESPONSES)
             missing = todo(self.prompts, model.id, model.samples, engine.batch_size, parts).height
             if missing:
-                with self.reporter.stage(f"sample {model.id}", missing) as advance:
+                with closing(engine), self.reporter.stage(f"sample {model.id}", missing) as advance:
                     seed = self.recipe.seed
                     sample(self.prompts, model.id, model.samples, engine, parts, seed=seed, advance=advance)
-            engine.close()
 
-    def verify(self, correctness: Correctness, verifier: MathVerifier) -> None:
+    def verify(self, name: str, check: Check) -> None:
         for responses, parts, advance in self._unfinished("verdicts", VERDICTS):
-            verify(self.prompts, responses, parts, verifier, correctness.check, advance)
+            verify(self.prompts, responses, parts, check, name, advance)
 
     def reward(self, scorer: RewardModel, batch_size: int) -> None:
         for responses, parts, advance in self._unfinished("rewards", REWARDS):
@@ -196,7 +172,8 @@ class _Work:
             datasets = assemble(run_tables(self.run, self.prompts), self.recipe)
             replaced = stand_ins(asked, self.recipe)
             states = revisions(self.run.state)
-            facts = Facts(self.recipe, profile.name, replaced, self.funnel, datasets.places, states)
+            noise = self.run.state["reward_tolerance"]
+            facts = Facts(self.recipe, profile.name, replaced, self.funnel, datasets.places, states, noise)
             publish(self.run.root / "dataset", datasets, facts)
         return datasets
 
@@ -206,11 +183,6 @@ def failures(root: Path) -> int:
     run = read_run(root)
     parts = [run.parts("responses", label, RESPONSES) for label in run.labels("responses")]
     return sum(count(table.scan("failed"), table) for table in parts)
-
-
-def _verifier(profile: Profile) -> MathVerifier:
-    limits = profile.verification
-    return MathVerifier(workers=limits.workers, timeout=limits.timeout, memory_mb=limits.memory_mb)
 
 
 def _check_stages(names: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from fusedata import __version__
 from fusedata.publish.folder import Written, features
 from fusedata.recipe import Recipe
+from fusedata.select import near_limits
 
 Difference = tuple[str, object, object]
 _BINS = 9
@@ -35,6 +36,8 @@ class Facts:
     places: pl.DataFrame
     revisions: Mapping[str, str] = field(default_factory=dict)
     """The exact state of each corpus and model, by id: a hub's commit, or a digest of the files."""
+    reward_tolerance: float = 0.0
+    """The most that the shape of a batch moves a reward."""
 
 
 def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Written], facts: Facts) -> str:
@@ -61,7 +64,7 @@ def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Writ
         models=_models(rows, facts.recipe),
         histogram=_histogram(kind, rows),
         licenses=_of_rows(rows, facts.recipe),
-        limits=_limits(facts),
+        limits=_limits(kind, rows, facts),
     )
 
 
@@ -160,12 +163,15 @@ def size_category(rows: int) -> str:
 
 def _rules(kind: str, recipe: Recipe) -> list[str]:
     """State in sentences what the recipe's selection rules did."""
-    passing = "judged right by the corpus's gold answer" if recipe.correctness else "sampled or carried"
+    by_tests = recipe.correctness is not None and recipe.correctness.check == "unit_tests"
+    judged = "whose programs pass all unit tests" if by_tests else "judged right by the corpus's gold answer"
+    passing = judged if recipe.correctness else "sampled or carried"
     best = f"the highest reward by {cell(recipe.reward.model)}" if recipe.reward else "the first by model name"
     lines = [f"SFT: of the responses {passing}, the one with {best}."]
     if recipe.dpo and kind == "dpo":
         within = "within one source model" if recipe.dpo.same_source_model else "over all source models"
-        against = "the lowest reward among those judged wrong" if recipe.correctness else "the lowest reward"
+        failing = "that fail a test" if by_tests else "judged wrong"
+        against = f"the lowest reward among those {failing}" if recipe.correctness else "the lowest reward"
         gap = recipe.dpo.reward_gap
         window = f", the gap between {gap[0]} and {gap[1]}, both inclusive" if gap else ""
         lines.append(f"DPO: chosen by the same rule and rejected with {against}, {within}{window}.")
@@ -235,13 +241,25 @@ def _of_rows(rows: pl.DataFrame, recipe: Recipe) -> list[tuple[str, str | None]]
     return named + [(i, license_) for i, license_ in dict(models).items() if i in writers]
 
 
-def _limits(facts: Facts) -> list[str]:
-    recipe = facts.recipe
+_LIMITS = {
+    "math_answer": "A right final answer does not make every step of a response right.",
+    "unit_tests": "Tests are examples: a program that passes them may be wrong elsewhere, and its prose anywhere.",
+}
+
+
+def _limits(kind: str, rows: pl.DataFrame, facts: Facts) -> list[str]:
+    recipe, tolerance = facts.recipe, facts.reward_tolerance
     lines = ["Not checked for contamination with benchmarks."]
     if recipe.correctness:
-        lines.append("A right final answer does not make every step of a response right.")
+        lines.append(_LIMITS[recipe.correctness.check])
     if recipe.reward:
         lines.append(f"Rewards are those of {cell(recipe.reward.model)}; they compare only with one another.")
+    if kind == "dpo" and recipe.dpo and recipe.dpo.reward_gap and tolerance:
+        near = near_limits(rows, recipe.dpo, tolerance)
+        lines.append(
+            f"{near:,} of {rows.height:,} pairs lie within {2 * tolerance:g} of an end of the window, twice what the "
+            "shape of a batch can move a reward: scored again, they may fall outside."
+        )
     if facts.stand_ins:
         lines.append("Stand-ins wrote and scored these rows: do not train a model that matters on them.")
     return lines

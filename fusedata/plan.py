@@ -1,7 +1,9 @@
 """What is left to do: wanted keys minus done keys, in windows small enough for memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -10,6 +12,19 @@ from fusedata.store import Parts, collect
 
 Advance = Callable[[int], None]
 """Told how many rows were finished since the last call."""
+
+
+class Reporter(Protocol):
+    """Told what a build does; the library itself is silent."""
+
+    def changed(self, fields: Sequence[tuple[str, object, object]], redone: Sequence[str]) -> None:
+        """Hear, before anything is done, what differs from the run's last build and which tables are made anew."""
+        ...
+
+    def stage(self, name: str, total: int | None) -> AbstractContextManager[Advance]:
+        """Hear that a stage begins, with `total` rows to do (None: not known), and be told of progress in it."""
+        ...
+
 
 WINDOW_BYTES = 64 << 20
 """Bytes of parts whose texts are held in memory at a time, as they lie on disk."""

@@ -67,6 +67,18 @@ def select(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, dpo: Dpo 
     return Selection(*(rows.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)) for rows in found))
 
 
+def near_limits(pairs: pl.DataFrame, dpo: Dpo | None, tolerance: float) -> int:
+    """Count the pairs whose gap lies so near an end of the window that noise could put it on the other side.
+
+    `tolerance` is what noise can do to one reward; a gap is the difference of two.
+    """
+    if dpo is None or dpo.reward_gap is None or tolerance == 0:
+        return 0
+    gap = pl.col("chosen_reward") - pl.col("rejected_reward")
+    near = [(gap - end).abs() <= 2 * tolerance for end in dpo.reward_gap]
+    return pairs.filter(pl.any_horizontal(near)).height
+
+
 def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool) -> pl.LazyFrame:
     """Say of each candidate on what number it can be chosen (`high`) and on what it can be rejected (`low`)."""
     answered = pl.col("text_id").is_not_null()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from fusedata.build import Build
     from fusedata.dataset import Datasets
 
 DEFAULT_PROFILE = "local"
@@ -14,10 +13,18 @@ DEFAULT_PROFILE = "local"
 
 @click.command("build")
 @click.argument("recipe")
-@click.option("--profile", help="Where and how to run: a shipped name or a .toml file (default: local).")
+@click.option(
+    "--profile", help="Where and how to run: a shipped name or a .toml file (default: the user's, else local)."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder (default: runs/RECIPE).")
 @click.option("--limit", type=click.IntRange(min=1), help="Keep this many prompts, chosen by hash.")
-@click.option("--dry-run", is_flag=True, help="Print what would be drawn, and draw nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what a build would take, and begin none.")
+@click.option(
+    "--calibrate",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --dry-run: build N prompts for real first, beside the run, and reckon from what that took.",
+)
 @click.option(
     "--force-stage", multiple=True, metavar="STAGE", help="Make a stage anew: prompts, responses, verdicts or rewards."
 )
@@ -28,6 +35,7 @@ def build_command(
     out: Path | None,
     limit: int | None,
     dry_run: bool,
+    calibrate: int | None,
     force_stage: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -36,45 +44,39 @@ def build_command(
     A build that was stopped goes on where it stopped: run the same command again.
     """
     from fusedata.build import Build, failures
+    from fusedata.cli.estimate_view import show_estimate
     from fusedata.cli.progress import TerminalReporter
+    from fusedata.errors import ConfigError
     from fusedata.profile import find_profile, load_profile
     from fusedata.recipe import find_recipe, load_recipe
 
     asked = load_recipe(find_recipe(recipe))
-    if profile is None:
-        click.echo(f"No --profile given: using the profile {DEFAULT_PROFILE}.", err=True)
-    host = profile or DEFAULT_PROFILE
+    host = profile or default_profile()
     typed = _lasting(recipe), _lasting(host)
     task = Build(asked, load_profile(find_profile(host)), reporter=TerminalReporter(), typed=typed)
     folder = out or Path("runs") / asked.name
     if dry_run:
-        _dry_run(task, limit, as_json)
+        show_estimate(task.plan(folder, limit=limit, calibrate=calibrate), as_json)
         return
+    if calibrate:
+        raise ConfigError("--calibrate measures for an estimate: give --dry-run with it.")
     datasets = task.run(folder, limit=limit, force=force_stage)
     _show_result(folder, datasets, failures(folder), as_json)
+
+
+def default_profile() -> str:
+    """Give the profile of a command that names none, with a line that says so: the user's own, else `local`."""
+    from fusedata.user_config import load_user_config, user_config_path
+
+    chosen = load_user_config().profile
+    source = f" of {user_config_path()}" if chosen else ""
+    click.echo(f"No --profile given: using the profile {chosen or DEFAULT_PROFILE}{source}.", err=True)
+    return chosen or DEFAULT_PROFILE
 
 
 def _lasting(name: str) -> str:
     """Name a recipe or profile so that it is found from any folder."""
     return str(Path(name).resolve()) if Path(name).suffix == ".toml" else name
-
-
-def _dry_run(task: "Build", limit: int | None, as_json: bool) -> None:
-    import json
-
-    from fusedata.cli.show import heading, say, table
-
-    plan = task.plan(limit=limit)
-    if as_json:
-        click.echo(json.dumps(plan))
-        return
-    rows = [["?" if value is None else _shown(value) for value in row.values()] for row in plan]
-    headers = [name.replace("_", " ") for name in plan[0]] if plan else ["no source model is sampled"]
-    say(heading("Would be drawn", "nothing was; ?: not known before the corpora are fetched"), table(headers, rows))
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool) -> None:

@@ -166,7 +166,10 @@ def _dataset(dataset: "Published | None") -> "list[RenderableType]":
     counts = "; ".join(_rows(kind, splits) for kind, splits in (("SFT", dataset.sft), ("DPO", dataset.dpo)))
     if dataset.stale:
         return [line(f"Dataset: {counts}. ", (f"Out of date: {', '.join(dataset.stale)}.", "yellow"))]
-    return [line(f"Dataset: {counts}. ", ("Up to date with the tables.", "green"))]
+    near = f" {dataset.near_limits:,} pairs lie within the reward's noise of an end of the window."
+    return [
+        line(f"Dataset: {counts}. ", ("Up to date with the tables.", "green"), near if dataset.near_limits else "")
+    ]
 
 
 def _rows(kind: str, splits: Mapping[str, int]) -> str:

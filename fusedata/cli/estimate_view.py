@@ -1,0 +1,67 @@
+"""How `fusedata build --dry-run` shows what a build would take."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fusedata.estimate import Estimate, Work
+
+
+def show_estimate(found: "Estimate", as_json: bool) -> None:
+    """Print an estimate: a line a model, then disk and rows, then what the numbers rest on."""
+    import json
+
+    from fusedata.cli.show import heading, hung, line, say, table
+
+    if as_json:
+        work = [asdict(w) | {"hours": w.hours, "gpu_hours": w.gpu_hours} for w in found.work]
+        click.echo(json.dumps(asdict(found) | {"work": work}))
+        return
+    headers = ["model", "prompts", "requests", "done", "tokens in", "tokens out", "at most", "tokens/s", "hours", "GPU-hours"]
+    rows = [_row(w) for w in found.work]
+    if not any(w.done for w in found.work):
+        headers, rows = [h for h in headers if h != "done"], [[*row[:3], *row[4:]] for row in rows]
+    total = [w.gpu_hours for w in found.work if w.gpu_hours is not None]
+    say(
+        heading("A build would take", "nothing was begun; ?: not known"),
+        table(headers, rows),
+        heading("All together"),
+        table(
+            ["", ""],
+            [
+                ["GPU-hours", _number(sum(total), ".1f") if len(total) == len(found.work) else "?"],
+                ["disk", "?" if found.disk_bytes is None else f"{_short(found.disk_bytes)}B"],
+                ["SFT rows", _number(found.sft_rows)],
+                ["DPO pairs", _number(found.dpo_pairs)],
+            ],
+            header=False,
+        ),
+        heading("These numbers rest on"),
+        *(hung(line(assumption)) for assumption in found.assumptions),
+    )
+
+
+def _row(work: "Work") -> list[str]:
+    if work.completion_tokens_at_most is None:  # a reward model, which writes nothing
+        shown = ["", _short(work.requests), "", _short(work.prompt_tokens), "", ""]
+    else:
+        counts = [work.prompts, work.requests, work.done, work.prompt_tokens, work.completion_tokens]
+        shown = [*map(_short, counts), _short(work.completion_tokens_at_most)]
+    times = [_number(hours, ",.1f") for hours in (work.hours, work.gpu_hours)]
+    return [work.model, *shown, _number(work.tokens_per_second, ",.0f"), *times]
+
+
+def _short(value: int | None) -> str:
+    """Three digits are enough of an estimate."""
+    if value is None:
+        return "?"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 10 * size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:,} "
+
+
+def _number(value: float | None, form: str = ",") -> str:
+    return "?" if value is None else format(value, form)

@@ -1,0 +1,226 @@
+"""What a build will take, told before anything is spent: requests, tokens, GPU-hours, disk, rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from fusedata.collect.prompts import collect as collect_prompts
+from fusedata.collect.stage import is_here, locate_corpus
+from fusedata.profile import Profile
+from fusedata.recipe import Recipe, SourceModel
+from fusedata.sample.engines import host_of
+from fusedata.schema import RESPONSES
+from fusedata.store import count, read_prompts, read_run
+from fusedata.trial import Trial
+
+PROMPT_TOKENS = 150
+"""Tokens of a prompt whose corpus is not on this machine, chat template included: an assumption."""
+CHARACTERS_A_TOKEN = 4.0
+"""Of English text; what the tokenizers of the published source models come to, roughly."""
+TEMPLATE_TOKENS = 30
+"""What a chat template adds to a prompt: an assumption."""
+COMPLETION_TOKENS = 512
+"""Tokens of a response, unless `max_tokens` is less: an assumption."""
+BYTES_A_TOKEN, BYTES_A_ROW = 2.0, 220.0
+"""On disk, compressed: text, and the rows of RESPONSES, VERDICTS and REWARDS together; measured on English answers."""
+PUBLISHED = {
+    "nvidia/OpenMathInstruct-2": (40_188 / 58_546, 11_615 / 58_546),
+    "greengerong/leetcode": (1_877 / 2_360, 1_236 / 2_360),
+    "bigcode/self-oss-instruct-sc2-exec-filter-50k": (10_160 / 13_696, 2_732 / 13_696),
+    "llamafactory/alpaca_gpt4_zh": (1.0, 0.0),
+    "Magpie-Align/Magpie-Qwen2-Pro-200K-Chinese": (1.0, 0.0),
+}
+"""SFT rows and pairs a prompt, as FuseChat-3.0 published them (METHOD: its README's counts; leetcode's a problem)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one model has to do, at most; None: not known.
+
+    `completion_tokens` is expected, `…_at_most` what `max_tokens` allows. For a reward model `requests` are responses
+    to score and `prompt_tokens` all that it reads. `done` rows lie in the run already, and are not asked for again.
+    """
+
+    model: str
+    prompts: int | None
+    samples: int
+    requests: int | None
+    done: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    completion_tokens_at_most: int | None
+    tokens_per_second: float | None
+    gpus: int | None
+
+    @property
+    def hours(self) -> float | None:
+        """Hours on the clock, the model's loading not counted."""
+        tokens = self.completion_tokens if self.completion_tokens_at_most is not None else self.prompt_tokens
+        if tokens is None or self.tokens_per_second is None:
+            return None
+        return tokens / self.tokens_per_second / 3600
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Hours times devices."""
+        return None if self.hours is None or self.gpus is None else self.hours * self.gpus
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a build will take; `assumptions` say what its numbers rest on."""
+
+    work: tuple[Work, ...]
+    disk_bytes: int | None
+    sft_rows: int | None
+    dpo_pairs: int | None
+    assumptions: tuple[str, ...]
+
+
+def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Trial | None) -> Estimate:
+    """Reckon what building `recipe` takes; `root` is its run, whose finished rows are not asked for again.
+
+    Prompts are counted where corpora lie on this machine; for a corpus on a hub, which is not fetched, the recipe's
+    `take` stands in. Raises CorpusError.
+    """
+    held, tokens = _prompts(recipe, profile)
+    counts = {corpus.id: held[corpus.id] for corpus in recipe.corpora if corpus.sampled}
+    total = _sum(*counts.values())
+    prompts = None if total is None else min(total, recipe.limit or total)
+    sampled = [
+        _sampling(model, profile, prompts, tokens, _done(root, model), measured) for model in recipe.source_models
+    ]
+    work = [*sampled, *_scoring(recipe, profile, sampled, held, measured)]
+    sft, dpo = _rows(recipe, counts, prompts, measured)
+    return Estimate(
+        tuple(work), _disk(sampled, measured), sft, dpo, tuple(_assumptions(recipe, work, tokens, measured))
+    )
+
+
+def _prompts(recipe: Recipe, profile: Profile) -> tuple[dict[str, int | None], float | None]:
+    """Count each corpus's prompts (None: not known), and the mean tokens of those that are sampled and were read."""
+    here = [corpus for corpus in recipe.corpora if is_here(corpus, profile)]
+    unchecked = (lambda rows: (None for _ in range(rows.height))) if recipe.correctness else None
+    found = collect_prompts([(c, locate_corpus(c, profile)) for c in here], recipe, unchecked).prompts
+    counts = dict(found["corpus"].value_counts().iter_rows())
+    mean = found.filter("sampled")["chars"].mean()
+    tokens = None if mean is None else float(mean) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS  # type: ignore[arg-type]
+    return {c.id: counts.get(c.id, 0) if c in here else c.take for c in recipe.corpora}, tokens
+
+
+def _sampling(
+    model: SourceModel,
+    profile: Profile,
+    prompts: int | None,
+    tokens: float | None,
+    done: int,
+    measured: Trial | None,
+) -> Work:
+    host, found = host_of(model, profile), measured.models.get(model.id) if measured else None
+    expected = found.completion_tokens if found else min(COMPLETION_TOKENS, model.max_tokens)
+    read = found.prompt_tokens if found else tokens or PROMPT_TOKENS
+    left = None if prompts is None else max(prompts * model.samples - done, 0)
+    rate = found.rows_per_second * expected if found and found.rows_per_second else (host.throughput if host else None)
+    return Work(
+        model=model.id,
+        prompts=prompts,
+        samples=model.samples,
+        requests=left,
+        done=done,
+        prompt_tokens=None if left is None else round(left * read),
+        completion_tokens=None if left is None else round(left * expected),
+        completion_tokens_at_most=None if left is None else left * model.max_tokens,
+        tokens_per_second=rate,
+        gpus=host.gpus if host else None,
+    )
+
+
+def _scoring(
+    recipe: Recipe,
+    profile: Profile,
+    sampled: Sequence[Work],
+    held: Mapping[str, int | None],
+    measured: Trial | None,
+) -> list[Work]:
+    """Reckon the reward model's work: every sampled response, and one carried by each prompt of a corpus that does."""
+    if recipe.reward is None:
+        return []
+    carried = [held[corpus.id] for corpus in recipe.corpora if corpus.responses]
+    asked = [*(work.requests for work in sampled), *carried]
+    read = [_sum(work.prompt_tokens, work.completion_tokens) for work in sampled]
+    read += [None if n is None else n * (PROMPT_TOKENS + COMPLETION_TOKENS) for n in carried]
+    found, host = measured.reward if measured else None, profile.reward
+    rate = found.rows_per_second * found.prompt_tokens if found and found.rows_per_second else host.throughput
+    gpus = None if host.server else int(host.device != "cpu")
+    return [Work(recipe.reward.model, None, 1, _sum(*asked), 0, _sum(*read), None, None, rate, gpus)]
+
+
+def _done(root: Path | None, model: SourceModel) -> int:
+    """Count the responses of `model` in a run whose recipe samples it the same way."""
+    if root is None or not (root / "run.json").exists():
+        return 0
+    run = read_run(root)
+    then = [entry for entry in run.state["recipe"]["source_models"] if entry["id"] == model.id]
+    aside = {"samples", "license"}
+    now = model.model_dump(mode="json", exclude_none=True, exclude=aside)
+    if (
+        not then
+        or {k: v for k, v in then[0].items() if k not in aside} != now
+        or model.id not in run.labels("responses")
+    ):
+        return 0
+    parts = run.parts("responses", model.id, RESPONSES)
+    asked = parts.asked(read_prompts(run)).lazy().select("prompt_id")
+    rows = parts.scan("part").filter(pl.col("sample") < model.samples).join(asked, on="prompt_id", how="semi")
+    return count(rows, parts)
+
+
+def _rows(
+    recipe: Recipe, counts: Mapping[str, int | None], prompts: int | None, measured: Trial | None
+) -> tuple[int | None, int | None]:
+    """Expect so many SFT rows and pairs: by the calibration's shares, else by the published ones of each corpus."""
+    if prompts is None:
+        return None, None
+    if measured and measured.prompts:
+        shares = [(prompts, (measured.sft_rows / measured.prompts, measured.dpo_pairs / measured.prompts))]
+    elif set(counts) <= set(PUBLISHED) and counts and recipe.limit is None:
+        shares = [(number or 0, PUBLISHED[corpus]) for corpus, number in counts.items()]
+    else:
+        return None, None
+    sft, dpo = (round(sum(number * share[i] for number, share in shares)) for i in (0, 1))
+    return sft, dpo if recipe.dpo else 0
+
+
+def _disk(sampled: Sequence[Work], measured: Trial | None) -> int | None:
+    tokens, rows = _sum(*(w.completion_tokens for w in sampled)), _sum(*(w.requests for w in sampled))
+    if tokens is None or rows is None:
+        return None
+    if measured:
+        drawn = sum(m.completion_tokens * m.rows for m in measured.models.values())
+        return round(measured.disk_bytes * tokens / drawn) if drawn else None
+    return round(tokens * BYTES_A_TOKEN + rows * BYTES_A_ROW)
+
+
+def _assumptions(recipe: Recipe, work: Sequence[Work], tokens: float | None, measured: Trial | None) -> Iterator[str]:
+    if measured:
+        yield f"tokens, speed, disk and rows: measured on a real sample of {measured.prompts} prompts"
+        return
+    if recipe.source_models:
+        yield f"{COMPLETION_TOKENS} completion tokens a response, where max_tokens allows them"
+        yield (
+            f"prompt tokens: {CHARACTERS_A_TOKEN:g} characters each, and {TEMPLATE_TOKENS} for the chat template"
+            if tokens
+            else f"{PROMPT_TOKENS} tokens a prompt, for the corpora are not on this machine"
+        )
+    yield "SFT rows and pairs: the shares that FuseChat-3.0 published for each corpus; ?: it published none"
+    if any(w.tokens_per_second for w in work):
+        yield "tokens a second: `throughput` in the profile"
+    if any(w.tokens_per_second is None for w in work):
+        yield "hours are not known where the profile states no `throughput`: --calibrate N measures it"
+
+
+def _sum(*numbers: int | None) -> int | None:
+    known = [n for n in numbers if n is not None]
+    return sum(known) if len(known) == len(numbers) else None
