@@ -69,7 +69,7 @@ class Served(Model):
     """How servers are asked over HTTP."""
 
     base_urls: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Servers of the same model, each with its `/v1`; requests are shared out among them."""
+    """Servers of the same model, each with its `/v1` and without a password; requests are shared out among them."""
     model: Text | None = None
     """The name that the servers know the model by; absent: its id."""
     api_key_env: Text | None = None
@@ -77,9 +77,10 @@ class Served(Model):
     in_flight: Count = 256
     """Requests on their way at a time, over all servers."""
     timeout: Positive = 600.0
-    """Seconds that one try may take."""
+    """Seconds that one try may take, and that a server may ask to wait."""
     tries: Count = 6
-    """How often a request is sent before its row says `error`, to be taken up again by the next build."""
+    """How often a request is sent before its row says `error`, to be taken up again by the next build; six tries last
+    about a minute where each fails at once, and each more a minute longer."""
 
 
 class OpenaiEngine(_Host, Served):

@@ -9,6 +9,7 @@ import fusedata
 
 PACKAGE = Path(fusedata.__file__).parent
 HEAVY = {
+    "aiohttp",
     "torch",
     "transformers",
     "vllm",
