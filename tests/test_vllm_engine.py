@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -112,7 +113,7 @@ def test_requests_stay_in_flight_up_to_the_window_and_are_not_drained_between_ba
         assert len(flying) <= done + window
     assert done == len(batch)
     assert max(flying) == window - 1
-    refills = [now for before, now in zip(flying, flying[1:], strict=False) if now != before + 1]
+    refills = [now for before, now in pairwise(flying) if now != before + 1]
     assert max(refills) > 0  # others were in flight when it was topped up
 
 

@@ -20,8 +20,8 @@ class Completion(NamedTuple):
 
     `finish_reason` is "stop" or "length"; "too_long", for good, where the prompt leaves the model no room; or "error",
     to be tried again by the next build. In the last two `error` says why and `text` is None; a "stop" or "length"
-    without any text has its reason there, too. Token counts are the
-    engine's own, the end-of-turn token among them; None where it does not tell.
+    without any text has its reason there, too. Token counts are the engine's own, the end-of-turn token among them;
+    None where it does not tell.
     """
 
     text: str | None
