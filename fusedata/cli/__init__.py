@@ -11,8 +11,12 @@ from fusedata.errors import FusedataError
 
 _COMMANDS = {
     "build": "Build the SFT and DPO datasets of a recipe.",
+    "calibrate": "Propose a reward window for another reward model, from scored responses.",
+    "doctor": "Say what is here (GPU, vLLM, Docker, hubs, tokens, disk) and what else would enable what.",
     "inspect": "Look into a run: counts, distributions, sample rows, SQL.",
     "recipes": "List the recipes and profiles that ship, or copy one to edit.",
+    "reward": "Score responses by a reward model, one JSON line each.",
+    "sandbox": "Build the image in which programs are judged, and test it on this machine.",
     "status": "Say what a run has done, what failed and why, and what is left.",
     "verify": "Judge answers or programs, one JSON line each.",
 }
