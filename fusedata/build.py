@@ -13,7 +13,7 @@ from fusedata.collect.stage import Corpora, Funnel, collected, locate_corpus
 from fusedata.dataset import Datasets, assemble, run_tables
 from fusedata.errors import ConfigError
 from fusedata.estimate import Estimate, estimate
-from fusedata.ledger import Difference, ledger, redone, revisions, stand_ins
+from fusedata.ledger import Difference, ledger, redone, revisions, reward_tolerance, stand_ins
 from fusedata.plan import Advance, Reporter, unfinished
 from fusedata.profile import Profile, differences, effective
 from fusedata.publish.stage import publish
@@ -123,7 +123,7 @@ class Build:
         identities = {model: engine.identity() for model, engine in engines.items()}
         judges = scorer.identity() if scorer else None, check.identity if check else None
         state = ledger(self.asked, recipe, self.profile, corpora, identities, *judges)
-        state |= {"typed": self.typed, "reward_tolerance": scorer.tolerance if scorer else 0.0}
+        state |= {"typed": self.typed, "reward_tolerance": run.state.get("reward_tolerance", {})}
         if run.state:
             fields, again = differences(run.state["recipe"], state["recipe"]), redone(run.state, state)
             if fields or again:
@@ -155,8 +155,12 @@ class _Work:
             verify(self.prompts, responses, parts, check, name, advance)
 
     def reward(self, scorer: RewardModel, batch_size: int) -> None:
-        for responses, parts, advance in self._unfinished("rewards", REWARDS):
-            reward(self.prompts, responses, parts, scorer, batch_size, advance)
+        with closing(scorer):
+            for responses, parts, advance in self._unfinished("rewards", REWARDS):
+                reward(self.prompts, responses, parts, scorer, batch_size, advance)
+        known = self.run.state["reward_tolerance"]
+        noise = max(scorer.tolerance, known.get(scorer.name, 0.0))  # a model may find more when it is loaded
+        self.run.begin(self.run.state | {"reward_tolerance": known | {scorer.name: noise}})
 
     def _unfinished(self, stage: str, schema: pl.Schema) -> Iterator[tuple[Parts, Parts, Advance]]:
         """Give each source of responses that `stage` has not finished."""
@@ -172,7 +176,7 @@ class _Work:
             datasets = assemble(run_tables(self.run, self.prompts), self.recipe)
             replaced = stand_ins(asked, self.recipe)
             states = revisions(self.run.state)
-            noise = self.run.state["reward_tolerance"]
+            noise = reward_tolerance(self.run.state)
             facts = Facts(self.recipe, profile.name, replaced, self.funnel, datasets.places, states, noise)
             publish(self.run.root / "dataset", datasets, facts)
         return datasets

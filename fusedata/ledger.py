@@ -9,7 +9,6 @@ from fusedata.collect.locate import Located
 from fusedata.profile import Profile, differences
 from fusedata.recipe import Corpus, Recipe
 from fusedata.store import State, entry
-from fusedata.verify.math_answer import MathVerifier
 
 Difference = tuple[str, object, object]
 Identity = Mapping[str, str]
@@ -22,14 +21,15 @@ def ledger(
     corpora: Sequence[tuple[Corpus, Located]],
     engines: Mapping[str, Identity],
     scorer: Identity | None,
+    check: Mapping[str, object] | None,
 ) -> State:
     """Give run.json for building `recipe`, which `profile` made of the recipe `asked`.
 
-    `engines` identifies the engine of each source model, `scorer` the reward model. How many samples are drawn, how
-    many prompts are taken, and what is selected, is in no fingerprint of a table that it leaves valid.
+    `engines` identifies the engine of each source model, `scorer` the reward model, `check` what judges responses. How
+    many samples are drawn, how many prompts are taken, and what is selected, is in no fingerprint of a table that it
+    leaves valid.
     """
     sources = [_corpus_identity(corpus, located) for corpus, located in corpora]
-    check = _check(recipe, profile)
     cut = {"take": [corpus.take for corpus in recipe.corpora], "limit": recipe.limit, "seed": recipe.seed}
     prompts = entry({"corpora": sources, "check": check, **cut})
     responses = _carried(corpora, sources) | _sampled(recipe, engines)
@@ -55,6 +55,13 @@ def revisions(state: State) -> dict[str, str]:
     found |= {m: t["identity"]["weights"] for m, t in tables["responses"].items() if "weights" in t["identity"]}
     scorers = [table["identity"] for table in tables.get("rewards", {}).values()]
     return found | {f"{s['name']} (body)": s["weights"] for s in scorers if "weights" in s}
+
+
+def reward_tolerance(state: State) -> float:
+    """Give the most that the shape of a batch was found to move a reward of the model in force."""
+    scorers = {table["identity"]["name"] for table in state["tables"].get("rewards", {}).values()}
+    known: dict[str, float] = state.get("reward_tolerance", {})
+    return max((known.get(name, 0.0) for name in scorers), default=0.0)
 
 
 def stand_ins(asked: Recipe, built: Recipe) -> list[Difference]:
@@ -87,14 +94,6 @@ def _change(old: State | None, new: State) -> str:
 def _changed_fields(before: State, after: State) -> str:
     identities = [json.loads(json.dumps(table["identity"])) for table in (before, after)]
     return ", ".join(key for key, _, _ in differences(*identities))
-
-
-def _check(recipe: Recipe, profile: Profile) -> dict[str, object] | None:
-    """What a verdict depends on besides the text and the gold answer; the limits decide what remains unjudged."""
-    if recipe.correctness is None:
-        return None
-    limits = profile.verification.model_dump(exclude={"workers"})
-    return {"name": recipe.correctness.check, "version": MathVerifier.VERSION, **limits}
 
 
 def _carried(corpora: Sequence[tuple[Corpus, Located]], sources: Sequence[Mapping[str, object]]) -> State:

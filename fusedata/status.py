@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -10,14 +10,17 @@ import polars as pl
 
 from fusedata.dataset import Tables, placed, run_tables
 from fusedata.errors import RunError
-from fusedata.ledger import Difference
+from fusedata.ledger import Difference, reward_tolerance
 from fusedata.plan import wanted
 from fusedata.readers import KINDS, expected, of_prompts, published, recipe_of, same_recipe, settled
 from fusedata.recipe import Recipe
-from fusedata.schema import DROPPED, KEY, PROMPTS
+from fusedata.schema import DROPPED, KEY, PROMPTS, STATUSES
+from fusedata.select import near_limits
 from fusedata.store import Parts, Run, collect, first_line, read_prompts, read_run
 
 Counts = Mapping[str, int]
+_FEW = 4
+"""A check with fewer statuses has a column for each of them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Reason:
 class Progress:
     """One table of one source: `wanted` = `done` + `failed` + `left`; `wanted` and `left` are None where not yet known.
 
-    `verdicts` counts right, wrong and unjudged; `reasons` tell of failed rows, of verdicts the unjudged ones.
+    `verdicts` counts them by status; `reasons` tell of failed rows, of verdicts the unjudged ones.
     """
 
     table: str
@@ -68,11 +71,15 @@ class Flow:
 
 @dataclass(frozen=True)
 class Published:
-    """The dataset folder: rows a split of `sft` and `dpo`, and why it is not what the tables give (empty: it is)."""
+    """The dataset folder: rows a split of `sft` and `dpo`, and why it is not what the tables give (empty: it is).
+
+    `near_limits` pairs lie so near an end of the gap's window that they may fall outside when scored again.
+    """
 
     sft: Counts
     dpo: Counts
     stale: tuple[str, ...]
+    near_limits: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,20 @@ def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[
     for table, scored in ((table, scored) for table, scored in stages if scored):
         sources = zip(run.labels(table), left, tables.responses, scored, strict=True)
         rows += [_scored(table, label, n, responses, parts, tables.prompts) for label, n, responses, parts in sources]
-    return rows
+    return [
+        row if row.verdicts is None else replace(row, verdicts=_ordered(row.verdicts, rows, recipe)) for row in rows
+    ]
+
+
+def _ordered(counts: Counts, rows: Sequence[Progress], recipe: Recipe) -> Counts:
+    """Name the statuses that any source has, in one order for all, and always the first two."""
+    known = STATUSES[recipe.correctness.check] if recipe.correctness else ()
+    shown = (
+        known
+        if len(known) < _FEW
+        else [s for s in known if s in known[:2] or any((r.verdicts or {}).get(s) for r in rows)]
+    )
+    return {status: counts.get(status, 0) for status in shown}
 
 
 def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, *, known: bool) -> Progress:
@@ -174,8 +194,7 @@ def _scored(
     if table == "rewards":
         reasons = _reasons(found.filter(pl.col("error").is_not_null()), pl.col("error"), tries)
         return _row(table, label, total, _count(found.filter(pl.col("error").is_null()), tries), reasons)
-    counts = dict(collect(found.group_by("passed").len(), tries).iter_rows())
-    verdicts = {name: counts.get(value, 0) for name, value in (("right", True), ("wrong", False), ("unjudged", None))}
+    verdicts = dict(collect(found.group_by("status").len(), tries).iter_rows())
     judged, reasons = sum(verdicts.values()), _reasons(found.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
     return Progress(table, label, total, judged, 0, _left(total, judged), verdicts, reasons)
 
@@ -231,7 +250,8 @@ def _published(
     }
     stale = tuple(why for why, true in doubts.items() if true)
     splits = {k: dict(sorted(frame["split"].value_counts().iter_rows(), reverse=True)) for k, frame in rows.items()}
-    return Published(splits["sft"], splits["dpo"], stale), None if stale else places
+    near = near_limits(rows["dpo"], recipe.dpo, reward_tolerance(run.state))
+    return Published(splits["sft"], splits["dpo"], stale, near), None if stale else places
 
 
 def _flows(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from fusedata.reward.protocol import Item
+from fusedata.reward.protocol import Item, Scored
 from fusedata.sample.protocol import Completion, Group, Request
 from fusedata.schema import digest
 
@@ -42,17 +42,20 @@ class HashReward:
     """Scores a response in [0.1, 0.2) by a hash of prompt and text."""
 
     name = "fusedata/hash-reward"
+    tolerance = 0.0
 
     def identity(self) -> dict[str, str]:
         """What its scores depend on."""
         return {"name": self.name}
 
-    def lengths(self, items: Sequence[Item]) -> list[int]:
-        """Words of prompt and response."""
-        return [len(" ".join([*(m["content"] for m in item.messages), item.response]).split()) for item in items]
+    def score(self, items: Sequence[Item]) -> list[Scored]:
+        """Score one batch; tokens are the words of prompt and response."""
+        return [_hashed([*(m["content"] for m in item.messages)], item.response) for item in items]
 
-    def score(self, items: Sequence[Item]) -> list[float | None]:
-        """Score one batch."""
-        prompts = ("\n".join(m["content"] for m in item.messages) for item in items)
-        hashes = (digest(prompt, item.response, size=4) for prompt, item in zip(prompts, items, strict=True))
-        return [0.1 + int(value, 16) / 2**32 / 10 for value in hashes]
+    def close(self) -> None:
+        """Do nothing: there is nothing to free."""
+
+
+def _hashed(turns: list[str], response: str) -> Scored:
+    value = digest("\n".join(turns), response, size=4)
+    return Scored(0.1 + int(value, 16) / 2**32 / 10, len(" ".join([*turns, response]).split()))

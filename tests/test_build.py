@@ -254,20 +254,6 @@ def test_an_unreadable_part_is_named_and_the_rest_is_kept(modulo, tmp_path):
     assert len(engine.asked) == engine.batch_size
 
 
-def test_the_plan_counts_requests_and_writes_nothing(modulo, tmp_path):
-    plan = twin_build(modulo).plan(limit=10)
-    assert plan == [
-        {
-            "source_model": "test/echo",
-            "prompts": 10,
-            "samples": 6,
-            "requests": 60,
-            "completion_tokens_at_most": 60 * 4096,
-        }
-    ]
-    assert [p.name for p in tmp_path.iterdir()] == ["modulo.jsonl"]
-
-
 def test_the_dataset_folder_holds_no_path_of_this_machine(modulo, tmp_path):
     twin_build(modulo).run(tmp_path / "run")
     assert all(str(tmp_path).encode() not in content for content in dataset_bytes(tmp_path / "run").values())

@@ -216,6 +216,14 @@ def test_an_embedded_corpus_keeps_its_whole_name() -> None:
     assert "path none → embedded:sums.jsonl" in card(stand_ins=[("corpora[a].path", None, "embedded:sums.jsonl")])
 
 
+def test_pairs_that_noise_could_put_outside_the_window_are_counted() -> None:
+    pairs = rows("dpo", {"chosen_reward": 0.1105}, {"chosen_reward": 0.15}, {"chosen_reward": 0.1995})
+    text = card("dpo", pairs, reward_tolerance=0.001)
+    assert "2 of 3 pairs lie within 0.002 of an end of the window" in text
+    assert "of an end of the window" not in card("dpo", pairs)
+    assert "of an end of the window" not in card("sft", reward_tolerance=0.001)
+
+
 # Text that could break it.
 
 

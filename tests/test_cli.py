@@ -127,8 +127,20 @@ def test_progress_in_a_pipe_is_plain_lines(project):
 
 def test_a_dry_run_draws_nothing(project):
     result = json.loads(build(project, "--dry-run", "--json").stdout)
-    assert result[0]["requests"] == 24
+    assert result["work"][0]["requests"] == 24
     assert not (project / "runs").exists()
+
+
+def test_calibrating_without_a_dry_run_is_refused(project):
+    assert "give --dry-run with it" in refused(build(project, "--calibrate", "3"))
+
+
+@pytest.mark.model
+def test_a_calibrated_dry_run_shows_hours_from_a_real_sample(project):
+    shown = build(project, "--dry-run", "--calibrate", "3")
+    assert "measured on a real sample of 3 prompts" in shown.stdout
+    assert "sample test/tiny: 6 to do" in shown.stderr
+    assert [path.name for path in (project / "runs").iterdir()] == ["modulo-calibration"]
 
 
 @pytest.mark.model
@@ -192,7 +204,7 @@ def test_a_model_that_no_engine_serves_is_refused_before_anything_is_written(pro
 
 def test_a_reward_model_that_cannot_be_had_is_refused_before_anything_is_written(project):
     (project / "modulo.toml").write_text(RECIPE + '[reward]\nmodel = "RLHFlow/ArmoRM-Llama3-8B-v0.1"\n')
-    assert "reward model RLHFlow/ArmoRM-Llama3-8B-v0.1" in refused(build(project))
+    assert "RLHFlow/ArmoRM-Llama3-8B-v0.1: its weights cannot be loaded" in refused(build(project))
     assert not (project / "runs").exists()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fusedata.recipe import Dpo
-from fusedata.select import REASONS, Selection, select
+from fusedata.select import REASONS, Selection, near_limits, select
 
 Row = dict[str, Any]
 SCHEMA = {
@@ -357,3 +357,12 @@ def test_numbered_prompts_and_models_come_back_as_strings() -> None:
         strict=True,
     ):
         assert_frame_equal(plain, found)
+
+
+def test_pairs_are_near_a_limit_within_twice_the_noise_of_one_reward():
+    gaps = [0.0081, 0.0119, 0.0121, 0.05, 0.0979, 0.0981, 0.1019, 0.1021]
+    pairs = pl.DataFrame({"chosen_reward": [0.2 + gap for gap in gaps], "rejected_reward": [0.2] * len(gaps)})
+    assert near_limits(pairs, WINDOW, 0.001) == 4
+    assert near_limits(pairs, WINDOW, 0.0) == 0
+    assert near_limits(pairs, Dpo(), 0.001) == 0
+    assert near_limits(pairs, None, 0.001) == 0

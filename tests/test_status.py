@@ -18,7 +18,7 @@ from fusedata.errors import RunError
 from fusedata.profile import find_profile, load_profile
 from fusedata.readers import settled
 from fusedata.recipe import find_recipe, load_recipe
-from fusedata.reward.protocol import Item
+from fusedata.reward.protocol import TOO_LONG, Item, Scored
 from fusedata.status import Progress, Status, status
 from fusedata.testing import EchoEngine, HashReward
 
@@ -28,15 +28,15 @@ TABLES = ("responses", "verdicts", "rewards")
 class Refusing(HashReward):
     """Scores no response that ends in an odd digit."""
 
-    def score(self, items: Sequence[Item]) -> list[float | None]:
-        return [None if item.response[-2] in "13579" else 0.1 for item in items]
+    def score(self, items: Sequence[Item]) -> list[Scored]:
+        return [Scored(None, 1, TOO_LONG) if item.response[-2] in "13579" else Scored(0.1, 1) for item in items]
 
 
 class Other(HashReward):
     """Says it is HashReward, and scores otherwise: what a force of the rewards may give."""
 
-    def score(self, items: Sequence[Item]) -> list[float | None]:
-        return [None if score is None else -score for score in super().score(items)]
+    def score(self, items: Sequence[Item]) -> list[Scored]:
+        return [scored._replace(score=-(scored.score or 0)) for scored in super().score(items)]
 
 
 @pytest.fixture(scope="module")
@@ -403,3 +403,18 @@ def test_the_command_to_go_on_with_names_recipe_and_profile_as_they_were_typed(t
     twin_build(recipe, typed=("/my/own.toml", "/my/profile.toml")).run(run)
     shutil.rmtree(run / "dataset")
     assert status(run).next[0] == f"fusedata build /my/own.toml --profile /my/profile.toml --out {run}"
+
+
+def test_pairs_within_the_rewards_noise_of_the_window_are_counted(tmp_path: Path) -> None:
+    class Noisy(HashReward):
+        tolerance = 0.01
+
+    window = {"reward_gap": [0.03, 0.5], "reward_gap_model": "fusedata/hash-reward"}
+    run = built(tmp_path, scorer=Noisy(), dpo=window)
+    gaps = pl.scan_parquet(run / "dataset" / "dpo" / "data" / "*.parquet").select(
+        gap=pl.col("chosen_reward") - pl.col("rejected_reward")
+    )
+    near = gaps.filter((pl.col("gap") - 0.03).abs() <= 0.02).collect().height
+    assert near > 0
+    assert status(run).dataset.near_limits == near
+    assert status(built(tmp_path, out="exact", dpo=window)).dataset.near_limits == 0

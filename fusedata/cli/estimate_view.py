@@ -19,7 +19,8 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
         work = [asdict(w) | {"hours": w.hours, "gpu_hours": w.gpu_hours} for w in found.work]
         click.echo(json.dumps(asdict(found) | {"work": work}))
         return
-    headers = ["model", "prompts", "requests", "done", "tokens in", "tokens out", "at most", "tokens/s", "hours", "GPU-hours"]
+    headers = ["model", "prompts", "requests", "done", "tokens in", "tokens out", "at most"]
+    headers += ["tokens/s", "hours", "GPU-hours"]
     rows = [_row(w) for w in found.work]
     if not any(w.done for w in found.work):
         headers, rows = [h for h in headers if h != "done"], [[*row[:3], *row[4:]] for row in rows]

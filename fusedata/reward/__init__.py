@@ -1,6 +1,6 @@
 """Reward models: how good is a response to a prompt."""
 
 from fusedata.reward.preference_head import PreferenceHead
-from fusedata.reward.protocol import Item, RewardModel
+from fusedata.reward.protocol import Item, RewardModel, Scored
 
-__all__ = ["Item", "PreferenceHead", "RewardModel"]
+__all__ = ["Item", "PreferenceHead", "RewardModel", "Scored"]

@@ -14,22 +14,38 @@ class Item(NamedTuple):
     response: str
 
 
+class Scored(NamedTuple):
+    """What came of one item: a score, or the reason why there is none."""
+
+    score: float | None
+    tokens: int | None
+    """Tokens of the item as the model reads it, template included; None where they were not counted."""
+    error: str | None = None
+
+
+TOO_LONG = "longer than the model's context"
+"""The `error` of an item that will never fit."""
+
+
 class RewardModel(Protocol):
     """Scores responses; higher is better, and scores compare only within one reward model.
 
-    An item that cannot be scored gets None; RewardError means that the model itself broke down.
+    An item that cannot be scored has its reason in `Scored.error`; RewardError means that the model itself broke down.
     """
 
     name: str
+    tolerance: float
+    """The most that neighbours in a batch, and its shape, move a score: gaps within it of a limit may fall on either
+    side. 0 where a score depends on nothing but its item."""
 
     def identity(self) -> dict[str, str]:
         """Everything that can change a score (weights, head, precision, library versions), for fingerprints."""
         ...
 
-    def lengths(self, items: Sequence[Item]) -> list[int]:
-        """Tokens that each item takes as the model reads it, for planning batches."""
+    def score(self, items: Sequence[Item]) -> list[Scored]:
+        """Score one batch, in order."""
         ...
 
-    def score(self, items: Sequence[Item]) -> list[float | None]:
-        """Score one batch, in order; None for an item longer than the model's context."""
+    def close(self) -> None:
+        """Free the model's memory, or its connections; the next `score` begins anew."""
         ...

@@ -13,11 +13,12 @@ def reward(
 ) -> None:
     """Score the responses that `parts` lacks a reward of. Raises RewardError, RunError.
 
-    Batches are cut from all wanted responses in order of length, never from what is left: a model that is
-    deterministic for a batch gives the same scores to a build that was interrupted and to one that was not.
+    Batches are cut from all wanted responses, never from what is left: a model that is deterministic for a batch gives
+    the same scores to a build that was interrupted and to one that was not. Prompts come in order of their longest
+    response, each with all of its responses: a model may share the prompt among them.
     """
     for window in windows(prompts.drop("corpus_row"), responses, parts):
-        length = pl.col("chars") + pl.col("text").str.len_chars()
+        length = (pl.col("chars") + pl.col("text").str.len_chars()).max().over("prompt_id")
         for batch in window.sort(length, *KEY).iter_slices(batch_size):
             if batch["todo"].any():  # the whole batch is scored: what is left of it would be another batch
                 rows = _rewards(batch, model).filter(batch["todo"])
@@ -27,12 +28,10 @@ def reward(
 
 def _rewards(rows: pl.DataFrame, model: RewardModel) -> pl.DataFrame:
     items = [Item(tuple(m), text) for m, text in zip(rows["messages"].to_list(), rows["text"], strict=True)]
-    scores = model.score(items)
+    scores, tokens, errors = zip(*model.score(items), strict=True)
     return rows.with_columns(
         reward_model=pl.lit(model.name),
         reward=pl.Series(scores, dtype=pl.Float64),
-        tokens=pl.Series(model.lengths(items), dtype=pl.Int32),
-        error=pl.Series(
-            [None if s is not None else "longer than the model's context" for s in scores], dtype=pl.String
-        ),
+        tokens=pl.Series(tokens, dtype=pl.Int32),
+        error=pl.Series(errors, dtype=pl.String),
     ).select(REWARDS.names())
