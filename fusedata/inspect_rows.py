@@ -63,6 +63,7 @@ class Known:
     corpus: str | None
     corpus_row: int | None
     answer: str | None
+    tests: str | None
     messages: tuple[Mapping[str, str], ...]
     answers: tuple[Answer, ...]
     rows: tuple[tuple[str, str], ...]
@@ -148,6 +149,7 @@ def known(source: Opened, beginning: str) -> Known:
         corpus=first.get("corpus"),
         corpus_row=first.get("corpus_row"),
         answer=first.get("answer"),
+        tests=first.get("tests"),
         messages=tuple(_messages(first)),
         answers=tuple(_responses(source, prompt_id, found) if source.run else _of_rows(found)),
         rows=tuple((kind, row["split"]) for kind, row in found),

@@ -114,7 +114,7 @@ class RewardHost(Model):
     batch_size: Count = 256
     """Responses a part: what is written at once."""
     batch_tokens: Count = 16384
-    """Tokens that go through the model at once, padding counted; halved where memory runs out. On a CPU 2,048 at most."""
+    """Tokens that go through the model at once, padding counted; halved where memory runs out. A CPU takes 2,048."""
     weights: Text | None = None
     """A folder, or `package:DISTRIBUTION/FILE.gguf`; absent: the hub, by the model's id."""
     device: Text = "cpu"

@@ -58,6 +58,46 @@ class Carried(Model):
     license: Text | None = None
 
 
+class UnitTests(Model):
+    """The unit tests of a corpus: which columns hold them, and in what form."""
+
+    form: Literal["asserts", "check", "instruction", "leetcode"]
+    """`asserts`: a list of asserts, or one text of them. `check`: source of `check(candidate)`. `instruction`: asserts
+    in a block at the end of the prompt ("Your code should pass the following …"). `leetcode`: the examples of a
+    statement, called as the solution is; the prompt ends with the signature that is to be filled in."""
+    column: Text
+    entry_point: Text | None = Field(default=None, validate_default=True)
+    """The column that names what a check calls: `f` or `Solution().f`."""
+    setup: Text | None = None
+    """The column of code to run between program and tests."""
+    preamble: Text | None = None
+    """The column of code to run before the program: imports that it may rely on."""
+    solution: Text | None = Field(default=None, validate_default=True)
+    """The column of a program that is known to be right; rows whose solution fails their tests are dropped."""
+    shown: bool = False
+    """End the prompt with the asserts, where the corpus's text does not say what the function is called."""
+
+    @field_validator("entry_point", "solution")
+    @classmethod
+    def _needed(cls, column: str | None, info: ValidationInfo) -> str | None:
+        needed = {"entry_point": ("check", "calls"), "solution": ("leetcode", "takes the signature from")}
+        form, why = needed[str(info.field_name)]
+        if column is None and info.data.get("form") == form:
+            raise ValueError(f'form = "{form}" needs it: the column that it {why}')
+        return column
+
+    @field_validator("shown")
+    @classmethod
+    def _asserts(cls, shown: bool, info: ValidationInfo) -> bool:
+        if shown and info.data.get("form") in {"check", "instruction", "leetcode"}:
+            raise ValueError('goes with form = "asserts" only')
+        return shown
+
+    def columns(self) -> list[str]:
+        """Name the columns that are read."""
+        return [name for name in (self.column, self.entry_point, self.setup, self.preamble, self.solution) if name]
+
+
 class Corpus(Model):
     """Where prompts come from, and which columns hold what."""
 
@@ -78,6 +118,8 @@ class Corpus(Model):
     """The column that holds the user's turn."""
     answer: Text | None = None
     """The column that holds the gold answer."""
+    tests: UnitTests | None = None
+    """The unit tests that programs are judged by."""
     responses: Carried | None = None
     sampled: bool = True
     """False: source models do not answer these prompts; only the carried responses count."""
@@ -122,7 +164,17 @@ class SourceModel(Model):
 class Correctness(Model):
     """How a response is judged right or wrong."""
 
-    check: Literal["math_answer"]
+    check: Literal["math_answer", "unit_tests"]
+    isolation: Literal["split"] | None = None
+    """`split`: passing counts only where values were compared outside the container. Absent: also where tests that
+    cannot be split had to run in the program's own process, which might then fool them."""
+
+    @field_validator("isolation")
+    @classmethod
+    def _runs(cls, isolation: str | None, info: ValidationInfo) -> str | None:
+        if isolation is not None and info.data.get("check", "unit_tests") != "unit_tests":
+            raise ValueError('goes with check = "unit_tests" only')
+        return isolation
 
 
 class Reward(Model):
@@ -246,10 +298,15 @@ def _unanswered(tables: Tables) -> Mistakes:
             yield ("corpora", number), "nobody answers it: name source_models, or the `responses` that it carries"
 
 
+_NEEDED = {"math_answer": ("answer", "the column of the gold answers"), "unit_tests": ("tests", "a `tests` table")}
+
+
 def _unjudgeable(tables: Tables) -> Mistakes:
+    check = _table(tables, "correctness").get("check")
+    key, what = _NEEDED.get(str(check), _NEEDED["math_answer"])
     for number, corpus in _entries(tables, "corpora").items():
-        if tables.get("correctness") is not None and corpus.get("answer") is None:
-            yield ("corpora", number, "answer"), "is missing: [correctness] needs the column of the gold answers"
+        if tables.get("correctness") is not None and corpus.get(key) is None:
+            yield ("corpora", number, key), f"is missing: [correctness] needs {what}"
     if tables.get("dpo") is not None and tables.get("reward") is None:
         yield ("dpo",), "ranks by reward: add a [reward] table with a model"
 

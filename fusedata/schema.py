@@ -23,7 +23,8 @@ PROMPTS = pl.Schema(
         "corpus": pl.String(),
         "corpus_row": pl.Int64(),  # 0-based row of the corpus, its files taken in order
         "messages": MESSAGES,
-        "answer": pl.String(),  # null where the corpus has none
+        "answer": pl.String(),  # null where the corpus has none; where there are tests, a digest of them
+        "tests": pl.String(),  # what programs are judged by, as JSON: tests or check, entry_point, setup, preamble
         "sampled": pl.Boolean(),  # false: only the answers that the corpus carries are used
         "chars": pl.Int64(),  # characters over all turns: what batches are planned by
     }
@@ -55,13 +56,27 @@ VERDICTS = pl.Schema(
     {
         **_KEY,
         "text_id": pl.String(),  # what was judged
-        "answer": pl.String(),  # the gold answer that it was judged by
+        "answer": pl.String(),  # the gold answer, or the digest of the tests, that it was judged by
         "check": pl.String(),
         "passed": pl.Boolean(),  # null: could not be judged
         "status": pl.String(),
         "detail": pl.String(),
     }
 )
+_RUN = (
+    "passed",
+    "failed",
+    "error",
+    "syntax_error",
+    "static_error",
+    "timeout",
+    "memory",
+    "output",
+    "killed",
+    "forbidden",
+)
+STATUSES = {"math_answer": ("right", "wrong", "unjudged"), "unit_tests": (*_RUN, "unavailable")}
+"""What a verdict's status may be, by its check; the last one: it could not be judged."""
 REWARDS = pl.Schema(
     {
         **_KEY,

@@ -19,8 +19,7 @@ from fusedata.select import near_limits
 from fusedata.store import Parts, Run, collect, first_line, read_prompts, read_run
 
 Counts = Mapping[str, int]
-_FEW = 4
-"""A check with fewer statuses has a column for each of them."""
+_FEW = 4  # a check with fewer statuses has a column for each of them
 
 
 @dataclass(frozen=True)
@@ -158,20 +157,15 @@ def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[
     for table, scored in ((table, scored) for table, scored in stages if scored):
         sources = zip(run.labels(table), left, tables.responses, scored, strict=True)
         rows += [_scored(table, label, n, responses, parts, tables.prompts) for label, n, responses, parts in sources]
-    return [
-        row if row.verdicts is None else replace(row, verdicts=_ordered(row.verdicts, rows, recipe)) for row in rows
-    ]
+    return [row if row.verdicts is None else _named(row, rows, recipe) for row in rows]
 
 
-def _ordered(counts: Counts, rows: Sequence[Progress], recipe: Recipe) -> Counts:
+def _named(row: Progress, rows: Sequence[Progress], recipe: Recipe) -> Progress:
     """Name the statuses that any source has, in one order for all, and always the first two."""
     known = STATUSES[recipe.correctness.check] if recipe.correctness else ()
-    shown = (
-        known
-        if len(known) < _FEW
-        else [s for s in known if s in known[:2] or any((r.verdicts or {}).get(s) for r in rows)]
-    )
-    return {status: counts.get(status, 0) for status in shown}
+    few = len(known) < _FEW
+    shown = [s for s in known if few or s in known[:2] or any((r.verdicts or {}).get(s) for r in rows)]
+    return replace(row, verdicts={status: (row.verdicts or {}).get(status, 0) for status in shown})
 
 
 def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, *, known: bool) -> Progress:

@@ -3,15 +3,17 @@
     python scripts/make_embedded_corpora.py FOLDER
 
 FOLDER holds `math/openmathinstruct2-train_1M-first100.jsonl` (the first rows of nvidia/OpenMathInstruct-2's train_1M,
-CC-BY-4.0) and `math/gsm8k-train.jsonl` (openai/grade-school-math, MIT). The one-step questions are made here.
+CC-BY-4.0), `math/gsm8k-train.jsonl` (openai/grade-school-math, MIT) and `code/mbpp.jsonl` (google-research, CC-BY-4.0).
+The one-step questions and the one-line functions are made here.
 """
 
 import json
 import random
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "recipes" / "embedded"
 PROBLEMS = 32
@@ -26,8 +28,92 @@ TEMPLATES = (
 )
 """Phrasings that SmolLM2-135M-Instruct was measured to answer now right and now wrong."""
 
+MBPP_TRAINING = range(601, 975)
+"""Task ids of MBPP's training part; 11 to 510 are a benchmark, and 1 to 10 its few-shot prompts."""
 
-def rows(path: Path) -> Iterator[dict[str, str]]:
+FUNCTIONS = (
+    ("add(a, b)", "returns the sum of two numbers", "a + b", "1, 2; -3, 3; 10, 5"),
+    ("double(n)", "returns twice a number", "2 * n", "4; 0; -7"),
+    ("square(n)", "returns the square of a number", "n * n", "3; -4; 0"),
+    ("cube(n)", "returns the cube of a number", "n ** 3", "2; -3; 5"),
+    ("negate(n)", "returns the negative of a number", "-n", "5; -2; 0"),
+    ("is_even(n)", "returns True if a number is even and False otherwise", "n % 2 == 0", "4; 7; 0"),
+    ("is_odd(n)", "returns True if a number is odd and False otherwise", "n % 2 == 1", "4; 7; -3"),
+    ("is_positive(n)", "returns True if a number is greater than zero", "n > 0", "3; 0; -1"),
+    ("larger(a, b)", "returns the larger of two numbers", "max(a, b)", "2, 9; 5, 5; -1, -8"),
+    ("smallest(numbers)", "returns the smallest number of a list", "min(numbers)", "[3, 1, 2]; [5]; [-1, -4]"),
+    ("total(numbers)", "returns the sum of a list of numbers", "sum(numbers)", "[1, 2, 3]; []; [-5, 5]"),
+    (
+        "mean(numbers)",
+        "returns the average of a list of numbers",
+        "sum(numbers) / len(numbers)",
+        "[2, 4]; [1, 2, 3, 4]",
+    ),
+    ("first(items)", "returns the first item of a list", "items[0]", "[1, 2, 3]; ['a', 'b']"),
+    ("last(items)", "returns the last item of a list", "items[-1]", "[1, 2, 3]; ['a', 'b']; [7]"),
+    ("count_items(items)", "returns the number of items in a list", "len(items)", "[1, 2, 3]; []"),
+    ("backwards(text)", "returns a string reversed", "text[::-1]", "'abc'; ''; 'level'"),
+    ("shout(text)", "returns a string in upper case", "text.upper()", "'abc'; 'Hello'"),
+    ("quiet(text)", "returns a string in lower case", "text.lower()", "'ABC'; 'Hello'"),
+    ("greet(name)", 'returns "Hello, " followed by the name', '"Hello, " + name', "'Ada'; 'Bob'"),
+    ("repeat(text, times)", "returns a string repeated several times", "text * times", "'ab', 3; 'x', 0"),
+    (
+        "starts_with_a(text)",
+        'returns True if a string starts with the letter "a"',
+        'text.startswith("a")',
+        "'apple'; 'bat'; ''",
+    ),
+    (
+        "is_palindrome(text)",
+        "returns True if a string reads the same backwards",
+        "text == text[::-1]",
+        "'level'; 'abc'; ''",
+    ),
+    (
+        "count_vowels(text)",
+        "returns how many vowels (a, e, i, o, u) a string holds",
+        'sum(c in "aeiou" for c in text)',
+        "'hello'; 'sky'; 'aeiou'",
+    ),
+    ("words(text)", "splits a string at blanks and returns the list of words", "text.split()", "'a b c'; 'one'"),
+    (
+        "longest_word(words)",
+        "returns the longest string of a list",
+        "max(words, key=len)",
+        "['a', 'abc', 'ab']; ['xy']",
+    ),
+    (
+        "to_celsius(fahrenheit)",
+        "converts degrees Fahrenheit to degrees Celsius",
+        "(fahrenheit - 32) * 5 / 9",
+        "32; 212; -40",
+    ),
+    ("area(width, height)", "returns the area of a rectangle", "width * height", "3, 4; 0, 5; 2, 2"),
+    ("perimeter(width, height)", "returns the perimeter of a rectangle", "2 * (width + height)", "3, 4; 0, 5; 2, 2"),
+    (
+        "squares(numbers)",
+        "returns the list of the squares of the numbers in a list",
+        "[n * n for n in numbers]",
+        "[1, 2, 3]; []",
+    ),
+    (
+        "evens(numbers)",
+        "returns the list of the even numbers in a list",
+        "[n for n in numbers if n % 2 == 0]",
+        "[1, 2, 3, 4]; [1]",
+    ),
+    (
+        "descending(numbers)",
+        "returns a list of numbers sorted from largest to smallest",
+        "sorted(numbers, reverse=True)",
+        "[3, 1, 2]; []",
+    ),
+    ("contains(items, item)", "returns True if an item is in a list", "item in items", "[1, 2], 2; [1, 2], 3; [], 1"),
+)
+"""Signature, task, solution and inputs of functions that SmolLM2-135M-Instruct writes now right and now wrong."""
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         yield json.loads(line)
 
@@ -62,7 +148,26 @@ def one_step_arithmetic() -> Iterator[dict[str, str]]:
             yield {"question": question, "answer": str(answer(a, b))}
 
 
-def write(name: str, lines: Iterable[dict[str, str]]) -> None:
+def mbpp_train(folder: Path) -> Iterator[dict[str, object]]:
+    """Give the shortest problems of the training part, unchanged, in their order."""
+    training = [row for row in rows(folder / "code" / "mbpp.jsonl") if int(row["task_id"]) in MBPP_TRAINING]
+    shortest = sorted(training, key=lambda row: len(row["code"]) + sum(map(len, row["test_list"])))[:PROBLEMS]
+    columns = ("task_id", "text", "code", "test_list", "test_setup_code")
+    for row in sorted(shortest, key=lambda row: int(row["task_id"])):
+        yield {column: row[column] for column in columns}
+
+
+def one_line_functions() -> Iterator[dict[str, object]]:
+    for signature, task, solution, inputs in FUNCTIONS:
+        code = f"def {signature}:\n    return {solution}\n"
+        scope: dict[str, object] = {}
+        exec(code, scope)
+        calls = [f"{signature.partition('(')[0]}({given})" for given in inputs.split("; ")]
+        tests = [f"assert {call} == {eval(call, scope)!r}" for call in calls]
+        yield {"instruction": f"Write a Python function `{signature}` that {task}.", "tests": tests, "solution": code}
+
+
+def write(name: str, lines: Iterable[Mapping[str, object]]) -> None:
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (EMBEDDED / name).write_text(text, encoding="utf-8")
 
@@ -74,3 +179,5 @@ if __name__ == "__main__":
     write("openmathinstruct2.jsonl", openmathinstruct2(source))
     write("gsm8k.jsonl", gsm8k(source))
     write("one_step_arithmetic.jsonl", one_step_arithmetic())
+    write("mbpp_train.jsonl", mbpp_train(source))
+    write("one_line_functions.jsonl", one_line_functions())

@@ -92,7 +92,7 @@ def test_every_mistake_is_told_at_once_with_its_key_in_order_of_the_file(tmp_pat
         "source_models[0].top_p: must be a finite number (found nan).",
         "source_models[0].repetition_penalty: must be a finite number (found inf).",
         "source_models[0].max_tokens: must be a whole number (found 1.5).",
-        "correctness.check: must be 'math_answer' (found \"maths\").",
+        "correctness.check: must be 'math_answer' or 'unit_tests' (found \"maths\").",
         "reward.model: must be a string, in quotes (found 2024-01-01).",
         "dpo.reward_gap: [0.1, 0.01] has its ends swapped: write [0.01, 0.1].",
         'dpo.same_source_model: must be true or false (found "yes").',
@@ -292,7 +292,10 @@ def test_a_recipe_is_found_by_name_or_by_path(tmp_path):
 def test_an_unknown_recipe_is_refused_with_those_that_there_are(name):
     with pytest.raises(ConfigError) as refused:
         find_recipe(name)
-    assert str(refused.value) == f"{name}: unknown recipe; there are math, or give the path of a .toml file."
+    assert (
+        str(refused.value)
+        == f"{name}: unknown recipe; there are {', '.join(shipped_recipes())}, or give the path of a .toml file."
+    )
 
 
 @pytest.mark.parametrize("name", ["mine.toml", "x/mine.toml", "x" * 300 + ".toml"])

@@ -136,6 +136,16 @@ def test_samples_of_a_prompt_share_its_prefill(running):
     assert hits() - before >= 5 * (tokens - 32)  # whole blocks of tokens are shared
 
 
+def test_prompts_that_do_not_fit_one_step_are_answered(folder):
+    """Where vLLM cuts the prefill of a request with a seed, its CPU build breaks down: see the engine."""
+    crowded = engine(folder, {"in_flight": 64, "arguments": ON_CPU | {"max_num_batched_tokens": 300}}, max_tokens=4)
+    batch = requests([f"{n} is a number. " * 20 for n in range(12)])
+    try:
+        assert len(answered(crowded, batch)) == len(batch)
+    finally:
+        crowded.close()
+
+
 def test_greedy_texts_are_those_of_transformers(folder, tmp_path):
     from fusedata.profile import TransformersEngine as OtherHost
     from fusedata.sample.transformers_engine import TransformersEngine

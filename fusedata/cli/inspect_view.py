@@ -1,5 +1,6 @@
 """What `fusedata inspect` draws: distributions, tables, sample rows side by side, one prompt in full."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ CELL = 40
 """Most characters of a table's cell that are shown."""
 _TWO_COLUMNS = 72
 _STYLES = {"chosen": "green", "rejected": "red", "response": "cyan", "right": "green", "wrong": "red"}
+_STYLES |= {"passed": "green", **dict.fromkeys(("failed", "error", "syntax_error", "static_error", "timeout"), "red")}
 
 
 def overview_parts(found: "Overview") -> "list[RenderableType]":
@@ -57,7 +59,9 @@ def _responses(responses: "Sequence[Responses]") -> "list[RenderableType]":
     """One table of verdicts and numbers; two, one below the other, where the terminal is too narrow for one."""
     if not responses:
         return []
-    verdicts = [v for v in ("right", "wrong", "unjudged") if any(v in r.verdicts for r in responses)]
+    from fusedata.schema import STATUSES
+
+    verdicts = [v for names in STATUSES.values() for v in names if any(v in r.verdicts for r in responses)]
     names = [r.source_model for r in responses]
     counts: list[list[Cell]] = [
         [
@@ -196,12 +200,21 @@ def known_parts(known: "Known") -> "list[RenderableType]":
     where = "" if known.corpus is None else f"  {known.corpus}, row {known.corpus_row}"
     parts: list[RenderableType] = [line((known.prompt_id, "bold"), where)]
     parts += [hung(line((f"{turn['role']}: ", "bold"), turn["content"])) for turn in known.messages]
-    if known.answer is not None:
+    if known.tests is not None:
+        parts.append(hung(line(("tests: ", "bold"), _asserts(known.tests))))
+    elif known.answer is not None:
         parts.append(hung(line(("gold answer: ", "bold"), known.answer)))
     parts += [hung(part) for part in _places(known)]
     for answer in known.answers:
         parts += _response(answer)
     return parts
+
+
+def _asserts(tests: str) -> str:
+    """Give the tests of a prompt, which stand in a table as JSON, as they are written."""
+    held = json.loads(tests)
+    asserts = held.get("tests") or held.get("check", "")
+    return asserts if isinstance(asserts, str) else "\n".join(asserts)
 
 
 def _places(known: "Known") -> "list[Text]":

@@ -12,7 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from fusedata.verify.math_answer import MathVerdict
+    from fusedata.verify.sandbox import Outcome, Program
 
+_NO_OBJECT = "could not be judged: the row is no JSON object"
 _UNUSABLE = 'could not be judged: the row needs the texts "gold" and "response"'
 
 
@@ -46,7 +48,62 @@ def math_command(file: str, workers: int | None, timeout: float) -> None:
         raise ConfigError(broken[0])
 
 
-def _print(verdict: "MathVerdict") -> None:
+@verify_command.command("code")
+@click.argument("file")
+@click.option("--workers", type=click.IntRange(min=1), help="Sandbox containers (default: one a core).")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds of the processor a program may take.",
+)
+@click.option(
+    "--memory", type=click.IntRange(min=64), default=512, show_default=True, help="Megabytes a program may use."
+)
+@click.option("--runtime", type=click.Choice(["runc", "runsc"]), default="runc", show_default=True)
+@click.option("--image", default="fusedata-sandbox", show_default=True)
+def code_command(file: str, workers: int | None, timeout: float, memory: int, runtime: str, image: str) -> None:
+    """Run the programs of FILE (`-`: standard input) in the sandbox, each with its tests.
+
+    A row holds "response" (a model's text with the program in it) or "code", and "tests" (assert lines), "check"
+    (source of check(candidate)) with "entry_point", or "stdin" and "stdout". "setup" runs after the program, other
+    keys are ignored. Prints for each row {"passed": true|false|null, "status", "detail", "seconds", "isolation"}; null:
+    could not be judged; isolation: "split" where values were compared outside the sandbox, "shared" where the verdict
+    rests on asserts in the program's own process, "none" where nothing was run.
+    """
+    from fusedata.errors import ConfigError
+    from fusedata.verify.sandbox import Sandbox
+
+    broken: list[str] = []
+    ready: deque[Outcome | None] = deque()
+    sandbox = Sandbox(image=image, runtime=runtime, workers=workers, timeout=timeout, memory_mb=memory)
+    with _opened(file) as lines, sandbox:
+        for outcome in sandbox.run(_programs(_rows(file, lines, broken), ready)):
+            while (first := ready.popleft()) is not None:
+                _print(first)
+            _print(outcome)
+        for left in ready:
+            assert left
+            _print(left)
+    sys.stdout.buffer.flush()
+    if broken:
+        raise ConfigError(broken[0])
+
+
+def _programs(rows: Iterable[object], ready: "deque[Outcome | None]") -> "Iterator[Program]":
+    """Give the programs of rows that are to be run; to `ready`, None for each of them, or the outcome of the others."""
+    from fusedata.verify.code.prepare import prepare
+    from fusedata.verify.sandbox import Outcome, Program
+
+    for row in rows:
+        what = prepare(row) if isinstance(row, dict) else Outcome(None, "unavailable", _NO_OBJECT, 0.0, "none")
+        ready.append(None if isinstance(what, Program) else what)
+        if isinstance(what, Program):
+            yield what
+
+
+def _print(verdict: "MathVerdict | Outcome") -> None:
     line = json.dumps(verdict._asdict(), ensure_ascii=False).encode("utf-8", "replace")
     sys.stdout.buffer.write(line + b"\n")
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from fusedata.collect.code_tests import problems
 from fusedata.collect.locate import Located
-from fusedata.collect.prompts import kept_rows, messages
+from fusedata.collect.prompts import kept_rows, messages, read_columns
 from fusedata.collect.read import scan
 from fusedata.errors import CorpusError
 from fusedata.recipe import Carried, Corpus
@@ -29,7 +30,7 @@ def carried(corpus: Corpus, source: Carried, located: Located, prompts: pl.DataF
     known: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     samples: Counter[str] = Counter()
-    for frame in scan(located, list(dict.fromkeys([corpus.prompt, source.column, *corpus.where]))):
+    for frame in scan(located, read_columns(corpus, source.column)):
         rows = []
         for text, response in _pairs(frame, corpus, source):
             key = known.get(text) or prompt_id(messages(text))
@@ -50,8 +51,9 @@ def _pairs(frame: pl.DataFrame, corpus: Corpus, source: Carried) -> Iterator[tup
         found = frame[source.column].dtype
         remedy = "name a column of text as `responses.column`"
         raise CorpusError(f"Corpus {corpus.id}: its column {source.column!r} holds {found}, not text; {remedy}.")
-    rows = kept_rows(frame.lazy(), corpus).select(corpus.prompt, pl.col(source.column).alias("response")).collect()
-    yield from rows.iter_rows()
+    rows = kept_rows(frame.lazy(), corpus).collect()
+    texts = problems(rows, corpus, corpus.tests)["text"] if corpus.tests else rows[corpus.prompt]
+    yield from zip(texts, rows[source.column], strict=True)
 
 
 def _frame(rows: list[tuple[str, str, int, str, str]]) -> pl.DataFrame:

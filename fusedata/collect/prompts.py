@@ -6,6 +6,7 @@ from itertools import islice
 
 import polars as pl
 
+from fusedata.collect.code_tests import problems
 from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained
 from fusedata.collect.read import scan, scan_lazy
@@ -13,8 +14,8 @@ from fusedata.errors import CorpusError
 from fusedata.recipe import Corpus, Recipe
 from fusedata.schema import DROPPED, PROMPTS, Message, prompt_id, rank
 
-GoldCheck = Callable[[Sequence[str]], Iterator[str | None]]
-"""Takes gold answers, gives for each why it cannot serve as one, or None."""
+GoldCheck = Callable[[pl.DataFrame], Iterator[str | None]]
+"""Takes rows (answer, tests, solution), gives for each why it cannot serve to judge by, or None."""
 
 _GOLD_BATCH = 1_000
 
@@ -63,12 +64,15 @@ def messages(text: str) -> list[Message]:
 
 
 def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.DataFrame:
-    """Give one row a distinct problem: corpus_row (its first), text, answer (null: they conflict), prompt_id."""
-    columns = list(dict.fromkeys([corpus.prompt, *([corpus.answer] if corpus.answer else []), *corpus.where]))
+    """Give one row a distinct problem: prompt_id, corpus_row (its first), text, answer, tests, solution.
+
+    An `other_answer` that differs says that rows with this problem are judged by different things.
+    """
+    columns = read_columns(corpus)
     rows = scan_lazy(located, columns)
     frames = [rows] if rows is not None else (frame.lazy() for frame in scan(located, columns))
     parts = [
-        _collect_all(located, [_counts(frame, corpus), _grouped(kept_rows(frame, corpus), corpus)])
+        _collect_all(located, [_counts(frame, corpus), _grouped(kept_rows(frame, corpus), corpus, located)])
         for frame in (_checked(frame, corpus) for frame in frames)
     ]
     counts = pl.concat([counts for counts, _ in parts]).sum().row(0, named=True)
@@ -90,6 +94,13 @@ def _checked(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
             remedy = "name a column of text in the recipe"
             raise CorpusError(f"Corpus {corpus.id}: its column {column!r} holds {kind}, not text; {remedy}.")
     return rows
+
+
+def read_columns(corpus: Corpus, *more: str) -> list[str]:
+    """Name the columns of a corpus that its prompts are made from, and `more`."""
+    answer = [corpus.answer] if corpus.answer else []
+    tests = corpus.tests.columns() if corpus.tests else []
+    return list(dict.fromkeys([corpus.prompt, *answer, *tests, *corpus.where, *more]))
 
 
 def _collect_all(located: Located, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
@@ -123,10 +134,16 @@ def _counts(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
     return rows.select(**counts)
 
 
-def _grouped(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
-    answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else pl.lit(None, pl.String)
-    rows = rows.select(corpus_row="row", text=_text(corpus), answer=answer, other_answer=answer, rows=pl.lit(1))
-    return _merged(rows)
+def _grouped(rows: pl.LazyFrame, corpus: Corpus, located: Located) -> pl.LazyFrame:
+    if corpus.tests:
+        with explained(located):
+            rows = problems(rows.collect(), corpus, corpus.tests).lazy()
+        text, answer = pl.col("text"), pl.col("answer")
+    else:
+        text = _text(corpus)
+        answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else pl.lit(None, pl.String)
+    held = [pl.col(n) if corpus.tests else pl.lit(None, pl.String).alias(n) for n in ("tests", "solution")]
+    return _merged(rows.select(*held, corpus_row="row", text=text, answer=answer, other_answer=answer, rows=pl.lit(1)))
 
 
 def _merged(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -134,8 +151,8 @@ def _merged(rows: pl.LazyFrame) -> pl.LazyFrame:
     text = pl.col("text")
     merged = rows.group_by(text.hash(1).alias("hash"), text.hash(2).alias("other_hash")).agg(
         text.first(),
-        pl.col("corpus_row", "answer").min(),
-        pl.col("other_answer").max(),
+        pl.col("corpus_row", "answer", "tests").min(),
+        pl.col("other_answer", "solution").max(),
         pl.col("rows").sum(),
     )
     return merged.drop("hash", "other_hash")
@@ -146,8 +163,8 @@ def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.
     merged = int(rows["rows"].sum()) - rows["prompt_id"].n_unique()
     if merged:
         collected.funnel.append((corpus, "merged into a row with the same problem (rows)", merged))
-    ends = {"answer": pl.col("answer").min(), "other_answer": pl.col("other_answer").max()}
-    rows = rows.group_by("prompt_id", maintain_order=True).agg(pl.col("corpus_row", "text").first(), **ends)
+    ends = (pl.col("answer", "tests").min(), pl.col("other_answer", "solution").max())
+    rows = rows.group_by("prompt_id", maintain_order=True).agg(pl.col("corpus_row", "text").first(), *ends)
     known = pl.col("prompt_id").is_in(collected.prompts["prompt_id"].implode())
     collected.drop(rows.filter(known), corpus, "in an earlier corpus")
     return rows.filter(~known)
@@ -158,35 +175,38 @@ def _taken(
 ) -> pl.DataFrame:
     """Keep the first `take` problems by hash whose gold answer can serve."""
     rows = rows.sort(by=pl.Series(rank("take", recipe.seed, rows["prompt_id"]), dtype=pl.UInt64))
-    if corpus.answer and gold:
-        rows = _unanswerable_dropped(rows, corpus.id, collected)
+    if (corpus.answer or corpus.tests) and gold:
+        rows = _unanswerable_dropped(rows, corpus, collected)
         wanted = min(corpus.take or rows.height, recipe.limit or rows.height)
-        rows = _verifiable(rows, corpus.id, wanted, gold, collected)
+        rows = _verifiable(rows, corpus, wanted, gold, collected)
     if corpus.take and rows.height > corpus.take:
         collected.drop(rows[corpus.take :], corpus.id, "not taken")
         rows = rows[: corpus.take]
     return rows
 
 
-def _unanswerable_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:
+def _unanswerable_dropped(rows: pl.DataFrame, corpus: Corpus, collected: Collected) -> pl.DataFrame:
+    what = "tests" if corpus.tests else "gold answer"
     missing = pl.col("answer").is_null() | (pl.col("answer") == "")
     conflict = pl.col("answer") != pl.col("other_answer")
-    collected.drop(rows.filter(missing), corpus, "no gold answer")
+    collected.drop(rows.filter(missing), corpus.id, f"no {what}")
     both = pl.concat_str([pl.col("answer"), pl.lit(" and "), pl.col("other_answer")])
-    collected.drop(rows.filter(~missing & conflict), corpus, "conflicting gold answers", both)
+    detail = None if corpus.tests else both
+    collected.drop(rows.filter(~missing & conflict), corpus.id, f"conflicting {what.removesuffix('s')}s", detail)
     return rows.filter(~missing & ~conflict)
 
 
-def _verifiable(rows: pl.DataFrame, corpus: str, wanted: int, gold: GoldCheck, collected: Collected) -> pl.DataFrame:
+def _verifiable(rows: pl.DataFrame, corpus: Corpus, wanted: int, gold: GoldCheck, collected: Collected) -> pl.DataFrame:
     """Check gold answers in order until `wanted` are found; what comes after was not looked at."""
     verdicts: list[str | None] = []
-    found, answers = 0, gold(rows["answer"].to_list())
-    while found < wanted and (batch := list(islice(answers, min(_GOLD_BATCH, wanted - found)))):
+    found, checks = 0, gold(rows)
+    while found < wanted and (batch := list(islice(checks, min(_GOLD_BATCH, wanted - found)))):
         verdicts += batch
         found += batch.count(None)
     checked = rows[: len(verdicts)].with_columns(why=pl.Series(verdicts, dtype=pl.String))
-    collected.drop(checked.filter(pl.col("why").is_not_null()), corpus, "gold answer does not verify", pl.col("why"))
-    collected.drop(rows[len(verdicts) :], corpus, "not taken")
+    reason = "solution does not pass its tests" if corpus.tests else "gold answer does not verify"
+    collected.drop(checked.filter(pl.col("why").is_not_null()), corpus.id, reason, pl.col("why"))
+    collected.drop(rows[len(verdicts) :], corpus.id, "not taken")
     return checked.filter(pl.col("why").is_null())
 
 
@@ -197,6 +217,7 @@ def _as_prompts(rows: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
             "prompt_id",
             "corpus_row",
             "answer",
+            "tests",
             corpus=pl.lit(corpus.id),
             messages=pl.concat_list(turn),
             sampled=pl.lit(corpus.sampled),

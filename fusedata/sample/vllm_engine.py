@@ -226,8 +226,13 @@ def _arguments(host: Host, weights: Weights) -> dict[str, Any]:
         "max_model_len": host.max_model_len,
         "gpu_memory_utilization": host.gpu_memory_utilization,
     }
+    from vllm.platforms import current_platform
+
     revision = weights.arguments.get("revision")
+    # vLLM 0.32 on a CPU breaks down when it cuts the prefill of a request that has a seed: its generator has no offset.
+    on_cpu = {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
     return {
+        **on_cpu,
         "model": weights.source,
         "revision": revision,
         "tokenizer_revision": revision,
