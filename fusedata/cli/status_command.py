@@ -167,9 +167,7 @@ def _dataset(dataset: "Published | None") -> "list[RenderableType]":
     if dataset.stale:
         return [line(f"Dataset: {counts}. ", (f"Out of date: {', '.join(dataset.stale)}.", "yellow"))]
     near = f" {dataset.near_limits:,} pairs lie within the reward's noise of an end of the window."
-    return [
-        line(f"Dataset: {counts}. ", ("Up to date with the tables.", "green"), near if dataset.near_limits else "")
-    ]
+    return [line(f"Dataset: {counts}. ", ("Up to date with the tables.", "green"), near if dataset.near_limits else "")]
 
 
 def _rows(kind: str, splits: Mapping[str, int]) -> str:
