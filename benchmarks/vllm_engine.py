@@ -21,7 +21,8 @@ import polars as pl
 from fusedata.profile import VllmEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.stage import sample
-from fusedata.sample.vllm_engine import VllmEngine, _arguments, _sampling
+from fusedata.sample.vllm_arguments import arguments, sampling
+from fusedata.sample.vllm_engine import VllmEngine
 from fusedata.schema import RESPONSES, prompt_id, sample_seed
 from fusedata.store import Parts
 from fusedata.weights import find_weights, load_arguments
@@ -76,19 +77,19 @@ def ours(folder: str, count: int, max_tokens: int) -> dict[str, float]:
 def direct(folder: str, count: int, max_tokens: int) -> dict[str, float]:
     from vllm import LLM
 
-    llm = LLM(**_arguments(host(folder), find_weights("bench/model", folder)))
+    llm = LLM(**arguments(host(folder), find_weights("bench/model", folder)))
     tokenizer = llm.get_tokenizer()
 
     def read(rows: pl.DataFrame) -> list[str]:
         turns = rows["messages"].to_list()
         return [tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in turns]
 
-    llm.generate(read(prompts(2)), _sampling(model(max_tokens), 1), use_tqdm=False)
+    llm.generate(read(prompts(2)), sampling(model(max_tokens), 1), use_tqdm=False)
     rows = prompts(count).sort("chars", "prompt_id")
     begin = time.perf_counter()
     texts = [text for text in read(rows) for _ in range(SAMPLES)]
     seeds = [sample_seed(2, key, "bench/model", n) for key in rows["prompt_id"] for n in range(SAMPLES)]
-    outputs = llm.generate(texts, [_sampling(model(max_tokens), seed) for seed in seeds], use_tqdm=False)
+    outputs = llm.generate(texts, [sampling(model(max_tokens), seed) for seed in seeds], use_tqdm=False)
     seconds = time.perf_counter() - begin
     llm.llm_engine.engine_core.shutdown()
     return {"seconds": seconds, "tokens": sum(len(output.outputs[0].token_ids) for output in outputs)}

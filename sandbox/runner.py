@@ -30,9 +30,9 @@ import time
 import child
 import traces
 
-HEADER = struct.Struct(">cIdIII")
-"""Kind (JOB), length of what the child is to read, seconds by the clock, and in bytes: the most that the
-program may print, the most of it that is sent to the host, the most that the child may report."""
+HEADER = struct.Struct(">cIddIII")
+"""Kind (JOB), length of what the child is to read, seconds of the processor and by the clock, and in bytes: the
+most that the program may print, the most of it that is sent to the host, the most that the child may report."""
 JOB = b"J"
 FRAME = struct.Struct(">cI")
 """Kind and length of a frame to the host."""
@@ -145,7 +145,7 @@ class Job:
 
     def start(self, header: tuple) -> None:
         """Give the child its task, and start the clock."""
-        _, length, self.seconds, self.most_printed, self.kept, self.most_reported = header
+        _, length, self.allowed, self.seconds, self.most_printed, self.kept, self.most_reported = header
         hand_over(self.task, length)
         self.began = time.monotonic()
 
@@ -154,17 +154,15 @@ class Job:
         poll = select.poll()
         for source in (self.output, wake):
             poll.register(source, select.POLLIN)
-        tick, deadline = self.began + TICK, self.began + self.seconds
+        tick = self.began + TICK
         while not self.flooded():
             now = time.monotonic()
-            if now >= deadline:
-                if self.late(now - self.began):
-                    return LATE, 0
-                deadline = now + self.seconds
             if now >= tick:
                 tick = now + TICK
                 self.listen()
-            ready = {source for source, _ in poll.poll((min(tick, deadline) - now) * 1000 + 1)}
+                if self.late(now - self.began):
+                    return LATE, 0
+            ready = {source for source, _ in poll.poll((tick - now) * 1000 + 1)}
             if self.output in ready:
                 self.hear()
             if wake in ready:
@@ -177,15 +175,20 @@ class Job:
         return FLOODED, 0
 
     def late(self, seconds: float) -> bool:
-        """Whether a child that took so long is to be ended; not one that works while the machine is slow.
+        """Whether the child used up its time: of the processor, or by the clock.
 
-        That is one that worked for most of the time in which it had a processor, and waited for one for long.
+        By the clock it has more while the machine is slow: while it worked for most of the time in which it had a
+        processor, and waited for one for long.
         """
-        if seconds < PATIENCE * self.seconds:
+        if seconds >= self.allowed:
+            with contextlib.suppress(OSError):
+                if time.clock_gettime(~self.pid << 3 | 2) >= self.allowed:  # the clock of another process
+                    return True
+        if self.seconds <= seconds < PATIENCE * self.seconds:
             with contextlib.suppress(OSError, ValueError), open(f"/proc/{self.pid}/schedstat") as file:
                 worked, waited, _ = (int(word) / 1e9 for word in file.read().split())
                 return worked <= (seconds - waited) / 2 or waited <= seconds / 4
-        return True
+        return seconds >= self.seconds
 
     def listen(self) -> None:
         """Send the host what the child reports."""

@@ -168,7 +168,7 @@ def test_greedy_texts_are_those_of_transformers(folder, tmp_path):
 
 
 def test_every_sampling_parameter_of_a_recipe_reaches_vllm():
-    from fusedata.sample.vllm_engine import _sampling
+    from fusedata.sample.vllm_arguments import sampling
 
     chosen = {
         "temperature": 0.6,
@@ -181,7 +181,7 @@ def test_every_sampling_parameter_of_a_recipe_reaches_vllm():
         "max_tokens": 17,
     }
     assert set(chosen) == set(SourceModel.model_fields) - {"id", "revision", "license", "samples"}
-    found = _sampling(SourceModel(id="m", **chosen), 123)
+    found = sampling(SourceModel(id="m", **chosen), 123)
     assert {name: getattr(found, name) for name in chosen} == chosen
     assert (found.seed, found.n) == (123, 1)
 

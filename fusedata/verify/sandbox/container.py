@@ -16,7 +16,7 @@ from fusedata.verify.sandbox.engine import LABEL, first_line, runner_digest
 if TYPE_CHECKING:
     import docker
 
-HEADER: Final = struct.Struct(">cIdIII")
+HEADER: Final = struct.Struct(">cIddIII")
 FRAME: Final = struct.Struct(">cI")
 ENDING: Final = struct.Struct(">ciddI")
 """As in sandbox/runner.py, which explains them."""
@@ -59,8 +59,8 @@ class Limits(NamedTuple):
 
     @property
     def cpu(self) -> int:
-        """Whole seconds of the processor after which the kernel ends a process."""
-        return math.ceil(self.timeout)
+        """Whole seconds of the processor after which the kernel ends any process that the runner did not."""
+        return math.ceil(self.timeout) + 1
 
     @property
     def clock(self) -> float:
@@ -178,7 +178,7 @@ class Container:
         self.programs += 1
         self.waiting.append(trial)
         self._sizes.append(len(trial.task))
-        limits = (self.limits.clock, MOST_PRINTED, min(trial.keep, MOST_PRINTED), MOST_REPORTED)
+        limits = (self.limits.timeout, self.limits.clock, MOST_PRINTED, min(trial.keep, MOST_PRINTED), MOST_REPORTED)
         with contextlib.suppress(OSError):
             self._socket.sendall(HEADER.pack(b"J", len(trial.task), *limits) + trial.task)
 

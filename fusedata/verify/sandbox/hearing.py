@@ -16,7 +16,7 @@ _FORBIDDEN: Final = frozenset((1, 13, 30, 97, 101))
 """EPERM, EACCES, EROFS, EAFNOSUPPORT, ENETUNREACH: how the container says no."""
 _MARGIN: Final = 1 << 16
 """Bytes of output that are kept beyond as much as is expected, to tell that there was more."""
-_NEARLY: Final = 0.8
+_NEARLY: Final = 0.9
 """Share of its limit of processor time after which a program killed by the kernel is taken to have been late."""
 
 
