@@ -211,7 +211,7 @@ def test_what_a_server_says_is_found(body, said):
 
 def test_requests_are_shared_out_among_the_servers(server):
     with ChatServer() as other:
-        turns = [f"share {n}" for n in range(60)]
+        turns = [f"{{late:0.2}} share {n}" for n in range(60)]  # the wait, not the machine, is what a request takes
         asked(turns, server.url, other.url, in_flight=8)
         shares = [sum("share" in str(entry["body"]) for entry in s.log()) for s in (server, other)]
     assert sum(shares) == 60
@@ -251,7 +251,9 @@ def test_where_nothing_listens_it_is_told_early():
 
 def test_nothing_but_failures_for_long_is_raised(server):
     turns = [f"{{500 *}} {n}" for n in range(200)]
-    with pytest.raises(EngineError, match="64 requests in a row failed; the last: 500 busy; look after the servers"):
+    with pytest.raises(
+        EngineError, match=r"6[4-7] requests in a row failed; the last: 500 busy; look after the servers"
+    ):
         asked(turns, server.url, tries=1, in_flight=4)
 
 

