@@ -28,8 +28,9 @@ from typing import Any
 
 import polars as pl
 
+from fusedata.corpus import Corpus
 from fusedata.dataset import Tables, assemble
-from fusedata.recipe import Corpus, Correctness, Dpo, Recipe, Reward, SourceModel
+from fusedata.recipe import Correctness, Dpo, Recipe, Reward, SourceModel
 from fusedata.schema import KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, digest, text_id
 from fusedata.store import Parts
 

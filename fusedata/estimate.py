@@ -24,7 +24,8 @@ TEMPLATE_TOKENS = 30
 COMPLETION_TOKENS = 512
 """Tokens of a response, unless `max_tokens` is less: an assumption."""
 BYTES_A_TOKEN, BYTES_A_ROW = 2.0, 220.0
-"""On disk, compressed: text, and the rows of RESPONSES, VERDICTS and REWARDS together; measured on English answers."""
+"""On disk, compressed: text, and the rows of RESPONSES, VERDICTS and REWARDS together: assumptions.
+English answers were seen to take 0.35 to 0.54 bytes a character, in parts of 256 and of 32 rows."""
 PUBLISHED = {
     "nvidia/OpenMathInstruct-2": (40_188 / 58_546, 11_615 / 58_546),
     "greengerong/leetcode": (1_877 / 2_360, 1_236 / 2_360),
@@ -32,7 +33,7 @@ PUBLISHED = {
     "llamafactory/alpaca_gpt4_zh": (1.0, 0.0),
     "Magpie-Align/Magpie-Qwen2-Pro-200K-Chinese": (1.0, 0.0),
 }
-"""SFT rows and pairs a prompt, as FuseChat-3.0 published them (METHOD: its README's counts; leetcode's a problem)."""
+"""SFT rows and pairs a prompt, as FuseChat-3.0 published them (its README's counts; leetcode's a problem)."""
 
 
 @dataclass(frozen=True)

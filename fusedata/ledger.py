@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from fusedata import __version__
 from fusedata.collect.carried import carried_label
 from fusedata.collect.locate import Located
+from fusedata.corpus import Corpus
 from fusedata.profile import Profile, differences
-from fusedata.recipe import Corpus, Recipe
+from fusedata.recipe import Recipe
 from fusedata.store import State, entry
 
 Difference = tuple[str, object, object]

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from fusedata.assets import asset
 from fusedata.config import Model, find, load, validate
-from fusedata.recipe import Corpus, Count, Gap, Recipe, Reward, SourceModel, Text, rebased, rebased_path
+from fusedata.corpus import Corpus, Count, Text, rebased, rebased_path
+from fusedata.recipe import Gap, Recipe, Reward, SourceModel
 
 Positive = Annotated[float, Field(gt=0)]
 

@@ -1,10 +1,9 @@
 """Recipes: what to build. One TOML file, frozen and closed; nothing in it is executed."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +17,8 @@ from pydantic import (
 
 from fusedata.assets import asset
 from fusedata.config import Location, Model, find, load
+from fusedata.corpus import Corpus, Count, Text, rebased
+from fusedata.curation import Decontamination, Filters, Screen
 
 if TYPE_CHECKING:
     from pydantic_core import InitErrorDetails
@@ -41,102 +42,10 @@ ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
 """The reward model of the published method; its window is 0.01 to 0.1."""
 
 Name = Annotated[str, Field(max_length=64), AfterValidator(_plain)]
-Text = Annotated[str, Field(min_length=1)]
 Gap = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Tables = Mapping[str, Any]
 Mistakes = Iterator[tuple[Location, str]]
-Count = Annotated[int, Field(gt=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-
-
-class Carried(Model):
-    """Responses that the corpus itself holds: they are used, not sampled."""
-
-    column: Text
-    source_model: Text
-    """Who wrote them: the hub id of a model, or `human`."""
-    license: Text | None = None
-
-
-class UnitTests(Model):
-    """The unit tests of a corpus: which columns hold them, and in what form."""
-
-    form: Literal["asserts", "check", "instruction", "leetcode"]
-    """`asserts`: a list of asserts, or one text of them. `check`: source of `check(candidate)`. `instruction`: asserts
-    in a block at the end of the prompt ("Your code should pass the following …"). `leetcode`: the examples of a
-    statement, called as the solution is; the prompt ends with the signature that is to be filled in."""
-    column: Text
-    entry_point: Text | None = Field(default=None, validate_default=True)
-    """The column that names what a check calls: `f` or `Solution().f`."""
-    setup: Text | None = None
-    """The column of code to run between program and tests."""
-    preamble: Text | None = None
-    """The column of code to run before the program: imports that it may rely on."""
-    solution: Text | None = Field(default=None, validate_default=True)
-    """The column of a program that is known to be right; rows whose solution fails their tests are dropped."""
-    shown: bool = False
-    """End the prompt with the asserts, where the corpus's text does not say what the function is called."""
-
-    @field_validator("entry_point", "solution")
-    @classmethod
-    def _needed(cls, column: str | None, info: ValidationInfo) -> str | None:
-        needed = {"entry_point": ("check", "calls"), "solution": ("leetcode", "takes the signature from")}
-        form, why = needed[str(info.field_name)]
-        if column is None and info.data.get("form") == form:
-            raise ValueError(f'form = "{form}" needs it: the column that it {why}')
-        return column
-
-    @field_validator("shown")
-    @classmethod
-    def _asserts(cls, shown: bool, info: ValidationInfo) -> bool:
-        if shown and info.data.get("form") in {"check", "instruction", "leetcode"}:
-            raise ValueError('goes with form = "asserts" only')
-        return shown
-
-    def columns(self) -> list[str]:
-        """Name the columns that are read."""
-        return [name for name in (self.column, self.entry_point, self.setup, self.preamble, self.solution) if name]
-
-
-class Corpus(Model):
-    """Where prompts come from, and which columns hold what."""
-
-    id: Text
-    """The hub id, `org/name`."""
-    modelscope: Text | None = None
-    """Its id on ModelScope, where that differs."""
-    revision: Text | None = None
-    """A commit, tag or branch on Hugging Face; absent: its newest."""
-    modelscope_revision: Text | None = None
-    license: Text | None = None
-    path: Text | None = None
-    """A folder or file to read instead of a hub: relative to the recipe, or `embedded:NAME` for one that ships."""
-    split: Text = "train"
-    files: tuple[Text, ...] = ()
-    """Glob patterns within the corpus; empty: the files of `split`, by the hub's naming."""
-    prompt: Text
-    """The column that holds the user's turn."""
-    answer: Text | None = None
-    """The column that holds the gold answer."""
-    tests: UnitTests | None = None
-    """The unit tests that programs are judged by."""
-    responses: Carried | None = None
-    sampled: bool = True
-    """False: source models do not answer these prompts; only the carried responses count."""
-    where: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default={})
-    """Keep rows whose column holds one of these values; others are dropped as `where <column>`."""
-    take: Count | None = None
-    """Keep this many prompts, chosen by a hash of their ids."""
-
-    @field_validator("sampled")
-    @classmethod
-    def _has_responses(cls, sampled: bool, info: ValidationInfo) -> bool:
-        if not sampled and info.data.get("responses", ...) is None:
-            raise ValueError("false needs carried responses: add a `responses` table")
-        return sampled
-
-
-CorpusT = TypeVar("CorpusT", bound=Corpus)
 
 
 class SourceModel(Model):
@@ -238,7 +147,10 @@ class Recipe(Model):
     limit: Count | None = None
     """Keep this many prompts over all corpora, chosen by the hash that `take` uses (`--limit`)."""
     corpora: Annotated[tuple[Corpus, ...], Field(min_length=1)]
+    filters: Filters = Filters()
+    decontamination: Decontamination = Decontamination()
     source_models: tuple[SourceModel, ...] = ()
+    screen: Screen | None = None
     correctness: Correctness | None = None
     reward: Reward | None = None
     dpo: Dpo | None = None
@@ -341,15 +253,3 @@ def load_recipe(path: Path) -> Recipe:
     recipe = load(Recipe, path, {"name": path.stem})
     corpora = tuple(rebased(corpus, path.parent) for corpus in recipe.corpora)
     return recipe.model_copy(update={"corpora": corpora})
-
-
-def rebased(corpus: CorpusT, folder: Path) -> CorpusT:
-    """Give a corpus with its relative `path` taken from `folder`."""
-    if corpus.path is None or corpus.path.startswith("embedded:"):
-        return corpus
-    return corpus.model_copy(update={"path": rebased_path(corpus.path, folder)})
-
-
-def rebased_path(path: str, folder: Path) -> str:
-    """Give a path that stands in a file of `folder` as an absolute one; `~` is the user's home."""
-    return os.path.realpath(folder / os.path.expanduser(path))  # noqa: PTH111 - pathlib raises on ~stranger and on loops

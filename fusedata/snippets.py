@@ -2,6 +2,7 @@
 
 import ast
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -52,17 +53,28 @@ def python_blocks(text: str) -> list[Block]:
     return [block for block in blocks(text) if block.language in _PYTHON]
 
 
+_PARSING: Final = threading.RLock()
+"""Held while Python parses or compiles: in CPython before 3.11.8 two threads that do so can fail (its issue 106905)."""
+
+
 def parsed(code: str) -> ast.Module:
     """Parse a program, without the warnings that Python has for it.
 
     Raises SyntaxError where it is none; RecursionError or MemoryError where it is nested too deeply to tell.
     """
-    with warnings.catch_warnings():
+    with _PARSING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(code)
         except ValueError as error:  # null bytes, lone surrogates
             raise SyntaxError(str(error)) from error
+
+
+def compiled(tree: ast.Module) -> None:
+    """Compile a program that is never run, for the errors that only the compiler finds (SyntaxError, ValueError)."""
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compile(tree, "program", "exec", dont_inherit=True)
 
 
 def placed_before(preamble: str, code: str) -> str:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fusedata.config import Model, load
-from fusedata.recipe import Text, rebased_path
+from fusedata.corpus import Text, rebased_path
 
 
 class UserConfig(Model):

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fusedata.config import Model, load
+from fusedata.corpus import Carried, Corpus
 from fusedata.errors import ConfigError
-from fusedata.recipe import Carried, Corpus, Recipe, SourceModel, find_recipe, load_recipe, shipped_recipes
+from fusedata.recipe import Recipe, SourceModel, find_recipe, load_recipe, shipped_recipes
 
 HEAD = '[[corpora]]\nid = "a/b"\nprompt = "question"\n'
 NAMED = "name: takes letters, digits and . _ - only, and begins with a letter or digit"

@@ -3,16 +3,11 @@
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from fusedata.cli.lines import opened, parsed, put
 
-if TYPE_CHECKING:
-    from fusedata.verify.sandbox import Outcome, Program
-
-_NO_OBJECT = "could not be judged: the row is no JSON object"
 _UNUSABLE = 'could not be judged: the row needs the texts "gold" and "response"'
 
 
@@ -71,34 +66,17 @@ def code_command(file: str, workers: int | None, timeout: float, memory: int, ru
     rests on asserts in the program's own process, "none" where nothing was run.
     """
     from fusedata.errors import ConfigError
+    from fusedata.verify.code.judge import judged
     from fusedata.verify.sandbox import Sandbox
 
     broken: list[str] = []
-    ready: deque[Outcome | None] = deque()
     sandbox = Sandbox(image=image, runtime=runtime, workers=workers, timeout=timeout, memory_mb=memory)
     with opened(file) as lines, sandbox:
-        for outcome in sandbox.run(_programs(parsed(file, lines, broken), ready)):
-            while (first := ready.popleft()) is not None:
-                put(first._asdict())
+        for outcome in judged(parsed(file, lines, broken), sandbox):
             put(outcome._asdict())
-        for left in ready:
-            assert left
-            put(left._asdict())
     sys.stdout.buffer.flush()
     if broken:
         raise ConfigError(broken[0])
-
-
-def _programs(rows: Iterable[object], ready: "deque[Outcome | None]") -> "Iterator[Program]":
-    """Give the programs of rows that are to be run; to `ready`, None for each of them, or the outcome of the others."""
-    from fusedata.verify.code.prepare import prepare
-    from fusedata.verify.sandbox import Outcome, Program
-
-    for row in rows:
-        what = prepare(row) if isinstance(row, dict) else Outcome(None, "unavailable", _NO_OBJECT, 0.0, "none")
-        ready.append(None if isinstance(what, Program) else what)
-        if isinstance(what, Program):
-            yield what
 
 
 def _pairs(rows: Iterable[object], unusable: "deque[str]") -> Iterator[tuple[str, str]]:

@@ -9,8 +9,8 @@ from fusedata.collect.code_tests import problems
 from fusedata.collect.locate import Located
 from fusedata.collect.prompts import kept_rows, messages, read_columns
 from fusedata.collect.read import scan
+from fusedata.corpus import Carried, Corpus
 from fusedata.errors import CorpusError
-from fusedata.recipe import Carried, Corpus
 from fusedata.schema import RESPONSES, prompt_id, text_id
 
 

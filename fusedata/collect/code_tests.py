@@ -12,7 +12,7 @@ import orjson
 import polars as pl
 
 from fusedata.collect.leetcode import read_statement
-from fusedata.recipe import Corpus, UnitTests
+from fusedata.corpus import Corpus, UnitTests
 from fusedata.schema import digest
 from fusedata.snippets import python_blocks
 

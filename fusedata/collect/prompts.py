@@ -10,8 +10,9 @@ from fusedata.collect.code_tests import problems
 from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained
 from fusedata.collect.read import scan, scan_lazy
+from fusedata.corpus import Corpus
 from fusedata.errors import CorpusError
-from fusedata.recipe import Corpus, Recipe
+from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, PROMPTS, Message, prompt_id, rank
 
 GoldCheck = Callable[[pl.DataFrame], Iterator[str | None]]

@@ -11,9 +11,10 @@ from fusedata.assets import asset
 from fusedata.collect.carried import carried, carried_label
 from fusedata.collect.locate import Located, locate
 from fusedata.collect.prompts import GoldCheck, collect
+from fusedata.corpus import Carried, Corpus
 from fusedata.plan import Advance
 from fusedata.profile import Profile
-from fusedata.recipe import Carried, Corpus, Recipe
+from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, keys_digest
 from fusedata.store import Parts, Run, count, read_prompts, writing
 

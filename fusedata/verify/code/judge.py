@@ -7,6 +7,8 @@ from typing import Protocol
 from fusedata.verify.code.prepare import prepare
 from fusedata.verify.sandbox.programs import Outcome, Program
 
+_NO_OBJECT = Outcome(None, "unavailable", "could not be judged: the row is no JSON object", 0.0, "none")
+
 
 class Runs(Protocol):
     """What runs programs: the sandbox, or its twin in tests."""
@@ -16,13 +18,13 @@ class Runs(Protocol):
         ...
 
 
-def judged(rows: Iterable[Mapping[str, object]], sandbox: Runs) -> Iterator[Outcome]:
-    """Give the outcome of each row (see `prepare`), in order."""
+def judged(rows: Iterable[object], sandbox: Runs) -> Iterator[Outcome]:
+    """Give the outcome of each row (see `prepare`), in order; of what is no row, that it could not be judged."""
     waiting: deque[Outcome | None] = deque()
 
     def programs() -> Iterator[Program]:
         for row in rows:
-            prepared = prepare(row)
+            prepared = prepare(row) if isinstance(row, Mapping) else _NO_OBJECT
             waiting.append(prepared if isinstance(prepared, Outcome) else None)
             if isinstance(prepared, Program):
                 yield prepared

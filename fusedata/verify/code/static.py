@@ -8,14 +8,13 @@ they are defined, as up to Python 3.13, which the sandbox's image has.
 
 import ast
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pyflakes.checker import Checker, ModuleScope
 from pyflakes.messages import UndefinedName
 
-from fusedata.snippets import parsed
+from fusedata.snippets import compiled, parsed
 from fusedata.verify.code.certain import evaluated, is_generator, is_plain, straight
 from fusedata.verify.code.names import Function, bound_by, builtin_names, gone, is_blind, stores, words
 from fusedata.verify.code.needs import Tests
@@ -75,9 +74,7 @@ def _may_be_newer(error: SyntaxError) -> bool:
 def _compiled(tree: ast.Module) -> Problem | None:
     """Find what only the compiler refuses: `return` outside a function, `nonlocal` without a name, ..."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(tree, "program", "exec", dont_inherit=True)
+        compiled(tree)
     except SyntaxError as error:
         return Problem("syntax_error", _said(error))
     except ValueError:

@@ -8,7 +8,7 @@ from fusedata.assets import asset
 from fusedata.verify.sandbox.pool import Sandbox
 from fusedata.verify.sandbox.programs import Outcome, Program
 
-TIMEOUT: Final = 1.0
+TIMEOUT: Final = 2.0
 """Seconds of the processor a program of the suite may take: many of them never end."""
 
 

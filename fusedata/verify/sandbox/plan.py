@@ -9,6 +9,7 @@ import ast
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from fusedata.snippets import parsed
 from fusedata.verify.sandbox.expect import Expectation
 from fusedata.verify.sandbox.programs import Program
 from fusedata.verify.sandbox.splitting import Constants, Split, split_assert
@@ -80,7 +81,7 @@ class _Source:
     """A parsed text that gives the exact text of each node."""
 
     def __init__(self, text: str) -> None:
-        self.tree = ast.parse(text)
+        self.tree = parsed(text)
         self.lines = text.encode().splitlines(keepends=True) if "\f" not in text else []
         self.text = text
 
