@@ -50,6 +50,7 @@ def generate(root: Path, count: int, part: int) -> None:
     draw = random.Random(7)
     ids = sorted(digest(str(number)) for number in range(count))
     frame = {"prompt_id": ids, "corpus": "org/corpus", "corpus_row": range(count), "answer": "42", "sampled": True}
+    frame = {**dict.fromkeys(PROMPTS), **frame}
     turns = [[{"role": "user", "content": f"What is {number} + 1?"}] for number in range(count)]
     Parts(root / "prompts", PROMPTS).write("all", pl.DataFrame({**frame, "messages": turns, "chars": 15}, PROMPTS))
     words = ["".join(draw.choices("etaoinshrdlucmfwyp", k=draw.randint(2, 9))) for _ in range(20_000)]
@@ -110,7 +111,7 @@ def fusedata(root: Path) -> Pairs:
         source_models=tuple(SourceModel(id=model) for model in MODELS),
         correctness=Correctness(check="math_answer"),
         reward=Reward(model="none"),
-        dpo=Dpo(reward_gap=GAP),
+        dpo=Dpo(reward_gap=GAP, reward_gap_model="none"),
     )
     prompts = pl.read_parquet(files(root, "prompts"))
     found = assemble(Tables(prompts, tables["responses"], tables["verdicts"], tables["rewards"]), recipe).dpo

@@ -1,4 +1,4 @@
-"""The one place that names the order of the stages: collect, sample, verify, reward, select, split, publish."""
+"""The one place that names the order of the stages: collect, sample, screen, verify, reward, select, split, publish."""
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -9,7 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from fusedata.card import Facts
-from fusedata.collect.stage import Corpora, Funnel, collected, locate_corpus
+from fusedata.collect.decontamination import benchmarks
+from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_corpus
+from fusedata.contamination.report import read_report
+from fusedata.contamination.sources import Shelf
 from fusedata.dataset import Datasets, assemble, run_tables
 from fusedata.errors import ConfigError
 from fusedata.estimate import Estimate, estimate
@@ -24,7 +27,9 @@ from fusedata.reward.stage import reward
 from fusedata.sample.engines import make_engine
 from fusedata.sample.protocol import Engine
 from fusedata.sample.stage import sample, todo
-from fusedata.schema import PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.schema import FLAWS, PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.screen.stage import screen
+from fusedata.split import asked
 from fusedata.store import Parts, Run, count, read_run, write_run
 from fusedata.trial import Stopwatch, Trial, read_trial
 from fusedata.verify.checks import Check, opened
@@ -32,9 +37,10 @@ from fusedata.verify.stage import verify
 
 STAGES = {
     "prompts": ("prompts", "dropped"),
-    "responses": ("responses", "verdicts", "rewards"),
+    "responses": ("responses", "verdicts", "rewards", "flaws"),
     "verdicts": ("verdicts",),
     "rewards": ("rewards",),
+    "flaws": ("flaws",),
 }
 """Stages that can be made anew, each with the tables that follow from it."""
 
@@ -80,13 +86,15 @@ class Build:
         scorer = self.make_reward(recipe.reward, self.profile.reward) if recipe.reward else None
         with write_run(out, recipe.name) as run:
             with self.open_check(recipe.correctness, self.profile) as check:
-                corpora = self._located(recipe)
-                self._begin(run, recipe, corpora, engines, scorer, check)
+                corpora, shelf = self._located(recipe)
+                self._begin(run, recipe, corpora, engines, scorer, check, shelf)
                 for stage in force:
                     _forget(run, stage)
-                found = collected(run, recipe, corpora, check.gold if check else None, self.reporter.stage)
+                gold = check.gold if check else None
+                found = collected(run, recipe, self.profile, corpora, gold, shelf, self.reporter.stage)
                 work = _Work(run, recipe, self.reporter, *found)
                 work.sample(engines)
+                work.screen()
                 if check and recipe.correctness:
                     work.verify(recipe.correctness.check, check)
             if scorer:
@@ -106,9 +114,11 @@ class Build:
         datasets = replace(self, reporter=watch).run(root, limit=prompts, force=("responses",))
         return read_trial(root, self.recipe(), watch.rates, (datasets.sft.height, datasets.dpo.height))
 
-    def _located(self, recipe: Recipe) -> Corpora:
+    def _located(self, recipe: Recipe) -> tuple[Corpora, Shelf | None]:
         with self.reporter.stage("find corpora", None):
-            return [(corpus, locate_corpus(corpus, self.profile)) for corpus in recipe.corpora]
+            corpora = [(corpus, locate_corpus(corpus, self.profile)) for corpus in recipe.corpora]
+            fetched = not all(is_here(corpus, self.profile) for corpus in recipe.corpora)
+            return corpora, benchmarks(recipe, self.profile, fetched=fetched)
 
     def _begin(
         self,
@@ -118,11 +128,13 @@ class Build:
         engines: dict[str, Engine],
         scorer: RewardModel | None,
         check: Check | None,
+        shelf: Shelf | None,
     ) -> None:
         """Put the ledger of this build in force, after telling what a changed recipe makes anew."""
         identities = {model: engine.identity() for model, engine in engines.items()}
         judges = scorer.identity() if scorer else None, check.identity if check else None
-        state = ledger(self.asked, recipe, self.profile, corpora, identities, *judges)
+        held = shelf.revisions() if shelf else {}
+        state = ledger(self.asked, recipe, self.profile, corpora, identities, *judges, held)
         state |= {"typed": self.typed, "reward_tolerance": run.state.get("reward_tolerance", {})}
         if run.state:
             fields, again = differences(run.state["recipe"], state["recipe"]), redone(run.state, state)
@@ -144,11 +156,17 @@ class _Work:
     def sample(self, engines: dict[str, Engine]) -> None:
         for model in self.recipe.source_models:
             engine, parts = engines[model.id], self.run.parts("responses", model.id, RESPONSES)
-            missing = todo(self.prompts, model.id, model.samples, engine.batch_size, parts).height
+            prompts = asked(self.prompts, self.recipe, model.id)
+            missing = todo(prompts, model.id, model.samples, engine.batch_size, parts).height
             if missing:
                 with closing(engine), self.reporter.stage(f"sample {model.id}", missing) as advance:
                     seed = self.recipe.seed
-                    sample(self.prompts, model.id, model.samples, engine, parts, seed=seed, advance=advance)
+                    sample(prompts, model.id, model.samples, engine, parts, seed=seed, advance=advance)
+
+    def screen(self) -> None:
+        if rules := self.recipe.screen:
+            for responses, parts, advance in self._unfinished("flaws", FLAWS):
+                screen(self.prompts, responses, parts, rules, advance)
 
     def verify(self, name: str, check: Check) -> None:
         for responses, parts, advance in self._unfinished("verdicts", VERDICTS):
@@ -177,7 +195,9 @@ class _Work:
             replaced = stand_ins(asked, self.recipe)
             states = revisions(self.run.state)
             noise = reward_tolerance(self.run.state)
-            facts = Facts(self.recipe, profile.name, replaced, self.funnel, datasets.places, states, noise)
+            funnel = [*self.funnel, *((c, f"response screened out: {f} (responses)", n) for c, f, n in datasets.flaws)]
+            held = read_report(self.run)
+            facts = Facts(self.recipe, profile.name, replaced, funnel, datasets.places, states, noise, held)
             publish(self.run.root / "dataset", datasets, facts)
         return datasets
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from fusedata.errors import ConfigError
-from fusedata.recipe import ARMORM
+from fusedata.rules import ARMORM
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Ends = tuple[float, float]

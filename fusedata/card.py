@@ -13,6 +13,10 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from fusedata import __version__
+from fusedata.card_parts import examples, pictures, verdicts
+from fusedata.contamination.report import Report, lines
+from fusedata.funnel import composition, dropped
+from fusedata.licenses import Rollup, Stated, rollup
 from fusedata.publish.folder import Written, features
 from fusedata.recipe import Recipe
 from fusedata.select import near_limits
@@ -38,12 +42,22 @@ class Facts:
     """The exact state of each corpus and model, by id: a hub's commit, or a digest of the files."""
     reward_tolerance: float = 0.0
     """The most that the shape of a batch moves a reward."""
+    contamination: Report | None = None
+    """What the prompts were held against; None: nothing."""
 
 
-def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Written], facts: Facts) -> str:
-    """Write the card of the dataset `kind` ("sft", "dpo").
+def render(
+    template: str,
+    kind: str,
+    rows: pl.DataFrame,
+    data: Mapping[str, Written],
+    facts: Facts,
+    sums: Mapping[str, str] | None = None,
+) -> str:
+    """Write the card of the dataset `kind` ("sft", "dpo"), in the language of the template.
 
-    `rows` are all its rows with their column `test`; `data` tells each split as it was written.
+    `rows` are all its rows with their column `test`; `data` tells each split as it was written, `sums` the SHA-256 of
+    each of its files.
     """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown, not HTML
     environment.filters |= {"thousands": _thousands, "cell": cell}
@@ -58,14 +72,28 @@ def render(template: str, kind: str, rows: pl.DataFrame, data: Mapping[str, Writ
         splits={split: entry.rows for split, entry in data.items()},
         version=__version__,
         rules=_rules(kind, facts.recipe),
-        funnel=[*facts.funnel, *_dropped(facts.places)],
-        composition=_composition(facts),
+        funnel=[*facts.funnel, *dropped(facts.places)],
+        composition=composition(facts.places, facts.recipe),
         revisions=facts.revisions,
         models=_models(rows, facts.recipe),
         histogram=_histogram(kind, rows),
-        licenses=_of_rows(rows, facts.recipe),
+        pictures=list(pictures(kind, rows, facts.recipe)),
+        examples=examples(kind, rows, facts.recipe.seed),
+        verdicts=verdicts(rows),
+        licences=licences(rows, facts.recipe),
+        contamination=facts.contamination,
+        decontamination=lines(facts.contamination),
+        tolerance=facts.reward_tolerance,
+        near=_near(kind, rows, facts),
+        sums=sums or {},
         limits=_limits(kind, rows, facts),
     )
+
+
+def licences(rows: pl.DataFrame, recipe: Recipe) -> Rollup:
+    """Roll up the licences of the corpora and the models behind the rows, and of the reward model that ranked them."""
+    corpora, models = _of_rows(rows, recipe)
+    return rollup(corpora, models, (recipe.reward.model, recipe.reward.license) if recipe.reward else None)
 
 
 def _thousands(count: int) -> str:
@@ -125,7 +153,7 @@ def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], fa
     used = set(rows["corpus"])
     return {
         "pretty_name": _pretty_name(kind, facts.recipe),
-        "license": _license(rows, facts.recipe),
+        **licences(rows, facts.recipe).tag,
         "language": list(facts.recipe.languages),
         "task_categories": ["text-generation"],
         "size_categories": [size_category(rows.height)],
@@ -145,12 +173,6 @@ def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], fa
             "dataset_size": sum(entry.size for entry in data.values()),
         },
     }
-
-
-def _license(rows: pl.DataFrame, recipe: Recipe) -> str:
-    """Give the one licence of all corpora and models behind the rows; `other` where there are several."""
-    licenses = {license_ or "unknown" for _, license_ in _of_rows(rows, recipe)}
-    return licenses.pop() if len(licenses) == 1 else "other"
 
 
 def size_category(rows: int) -> str:
@@ -177,24 +199,6 @@ def _rules(kind: str, recipe: Recipe) -> list[str]:
         lines.append(f"DPO: chosen by the same rule and rejected with {against}, {within}{window}.")
     held_out = f"{100 * recipe.split.test:g}% held out by a hash of the prompt"
     return [*lines, f"Order of the split: `{recipe.split.order}`; {held_out}."]
-
-
-def _dropped(places: pl.DataFrame) -> list[tuple[str, str, int]]:
-    counts = (
-        places.filter(pl.col("dropped").is_not_null()).group_by("corpus", "dropped").len().sort("corpus", "dropped")
-    )
-    counted = [(corpus, f"no row: {reason}", count) for corpus, reason, count in counts.iter_rows()]
-    pairs = places.filter("sft", pl.col("pair_reason").is_not_null()).group_by("corpus", "pair_reason").len()
-    return counted + [(c, f"SFT and no pair: {r}", n) for c, r, n in pairs.sort("corpus", "pair_reason").iter_rows()]
-
-
-def _composition(facts: Facts) -> list[dict[str, object]]:
-    counts = facts.places.group_by("corpus").agg(
-        pl.len().alias("prompts"), pl.col("sft", "dpo").sum(), pl.col("dropped").count()
-    )
-    found = {row["corpus"]: row for row in counts.iter_rows(named=True)}
-    none = {"prompts": 0, "sft": 0, "dpo": 0, "dropped": 0}
-    return [{**none, **found.get(c.id, {}), "corpus": c.id, "license": c.license} for c in facts.recipe.corpora]
 
 
 def _models(rows: pl.DataFrame, recipe: Recipe) -> list[dict[str, object]]:
@@ -232,13 +236,14 @@ def _writers(rows: pl.DataFrame) -> list[set[str]]:
     return [set(models) for models in rows.select(columns).iter_rows()]
 
 
-def _of_rows(rows: pl.DataFrame, recipe: Recipe) -> list[tuple[str, str | None]]:
-    """Each corpus and model behind a row, with the licence that the recipe states for it."""
+def _of_rows(rows: pl.DataFrame, recipe: Recipe) -> tuple[list[Stated], list[Stated]]:
+    """Each corpus behind a row and each model that wrote one, with the licences that the recipe states for them."""
     corpora, writers = set(rows["corpus"]), set().union(*_writers(rows))
     carried = [(c.responses.source_model, c.responses.license) for c in recipe.corpora if c.responses]
-    models = carried + [(m.id, m.license) for m in recipe.source_models]
-    named = [(c.id, c.license) for c in recipe.corpora if c.id in corpora]
-    return named + [(i, license_) for i, license_ in dict(models).items() if i in writers]
+    models = dict(carried + [(m.id, m.license) for m in recipe.source_models])
+    return [(c.id, c.license) for c in recipe.corpora if c.id in corpora], [
+        m for m in models.items() if m[0] in writers
+    ]
 
 
 _LIMITS = {
@@ -247,19 +252,27 @@ _LIMITS = {
 }
 
 
+def _near(kind: str, rows: pl.DataFrame, facts: Facts) -> int | None:
+    """Count the pairs that noise could put outside the window; None where nothing can."""
+    recipe = facts.recipe
+    if kind != "dpo" or not recipe.dpo or not recipe.dpo.reward_gap or not facts.reward_tolerance:
+        return None
+    return near_limits(rows, recipe.dpo, facts.reward_tolerance)
+
+
 def _limits(kind: str, rows: pl.DataFrame, facts: Facts) -> list[str]:
-    recipe, tolerance = facts.recipe, facts.reward_tolerance
-    lines = ["Not checked for contamination with benchmarks."]
+    recipe, near = facts.recipe, _near(kind, rows, facts)
+    held = facts.contamination is not None and bool(facts.contamination.checked)
+    known = [] if held else ["Not checked for contamination with benchmarks."]
     if recipe.correctness:
-        lines.append(_LIMITS[recipe.correctness.check])
+        known.append(_LIMITS[recipe.correctness.check])
     if recipe.reward:
-        lines.append(f"Rewards are those of {cell(recipe.reward.model)}; they compare only with one another.")
-    if kind == "dpo" and recipe.dpo and recipe.dpo.reward_gap and tolerance:
-        near = near_limits(rows, recipe.dpo, tolerance)
-        lines.append(
-            f"{near:,} of {rows.height:,} pairs lie within {2 * tolerance:g} of an end of the window, twice what the "
-            "shape of a batch can move a reward: scored again, they may fall outside."
+        known.append(f"Rewards are those of {cell(recipe.reward.model)}; they compare only with one another.")
+    if near is not None:
+        known.append(
+            f"{near:,} of {rows.height:,} pairs lie within {2 * facts.reward_tolerance:g} of an end of the window, "
+            "twice what the shape of a batch can move a reward: scored again, they may fall outside."
         )
     if facts.stand_ins:
-        lines.append("Stand-ins wrote and scored these rows: do not train a model that matters on them.")
-    return lines
+        known.append("Stand-ins wrote and scored these rows: do not train a model that matters on them.")
+    return known

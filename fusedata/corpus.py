@@ -17,7 +17,7 @@ class CarriedReward(Model):
     """Rewards that the corpus holds for the responses that it carries: they are used, not paid for again."""
 
     column: Text
-    """The column of the rewards: a number a response, in the order of the responses."""
+    """The column of the rewards: a number a response, in the order of the responses; null: it has none."""
     model: Text
     """The reward model that gave them; they count where the recipe's `[reward]` names the same one."""
 
@@ -26,7 +26,7 @@ class Carried(Model):
     """Responses that the corpus itself holds: they are used, not sampled."""
 
     column: Text
-    """The column of the responses: one text a row, or a list of them."""
+    """The column of the responses: one text a row, a list of them, or a conversation that the assistant ends."""
     source_model: Text
     """Who wrote them: the hub id of a model, or `human`."""
     license: Text | None = None
@@ -116,7 +116,7 @@ class Corpus(Model):
     turns: Turns | None = None
     """The marks between the turns of a prompt that is one text."""
     older_names: dict[str, Texts] = Field(default={})
-    """Names that a column has in other versions of the corpus: the first that is there is read."""
+    """Other names that a column has in versions of the corpus: where its own is not there, the first that is."""
     topic: Topic | None = None
     answer: Text | None = None
     """The column that holds the gold answer."""
@@ -126,7 +126,8 @@ class Corpus(Model):
     sampled: bool = True
     """False: source models do not answer these prompts; only the carried responses count."""
     where: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default={})
-    """Keep rows whose column holds one of these values; others are dropped as `where <column>`."""
+    """Keep rows whose column holds one of these values; others are dropped as `where <column>`. Of a column of lists,
+    here and below, any element counts."""
     where_not: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default={})
     """Drop rows whose column holds one of these values, as `where_not <column>`; null is none of them."""
     at_least: dict[str, float] = Field(default={})
@@ -134,6 +135,13 @@ class Corpus(Model):
     at_most: dict[str, float] = Field(default={})
     take: Count | None = None
     """Keep this many prompts, chosen by a hash of their ids."""
+
+    @field_validator("tests")
+    @classmethod
+    def _one_text(cls, tests: UnitTests | None, info: ValidationInfo) -> UnitTests | None:
+        if tests and (info.data.get("system") or info.data.get("turns")):
+            raise ValueError("goes with prompts that are one text, without `system` and `turns`")
+        return tests
 
     @field_validator("sampled")
     @classmethod

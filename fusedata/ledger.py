@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 from fusedata import __version__
-from fusedata.collect.carried import carried_label
+from fusedata.collect.carried import carried_label, carried_reward
 from fusedata.collect.locate import Located
 from fusedata.corpus import Corpus
 from fusedata.profile import Profile, differences
 from fusedata.recipe import Recipe
+from fusedata.screen.stage import RULES
 from fusedata.store import State, entry
 
 Difference = tuple[str, object, object]
@@ -23,22 +24,26 @@ def ledger(
     engines: Mapping[str, Identity],
     scorer: Identity | None,
     check: Mapping[str, object] | None,
+    benchmarks: Mapping[str, str],
 ) -> State:
     """Give run.json for building `recipe`, which `profile` made of the recipe `asked`.
 
-    `engines` identifies the engine of each source model, `scorer` the reward model, `check` what judges responses. How
-    many samples are drawn, how many prompts are taken, and what is selected, is in no fingerprint of a table that it
-    leaves valid.
+    `engines` identifies the engine of each source model, `scorer` the reward model, `check` what judges responses, and
+    `benchmarks` are the states of those that prompts are held against. How many samples are drawn, how many prompts are
+    taken, and what is selected, is in no fingerprint of a table that it leaves valid.
     """
     sources = [_corpus_identity(corpus, located) for corpus, located in corpora]
     cut = {"take": [corpus.take for corpus in recipe.corpora], "limit": recipe.limit, "seed": recipe.seed}
-    prompts = entry({"corpora": sources, "check": check, **cut})
+    passed = {key: recipe.model_dump(mode="json", include={key})[key] for key in ("filters", "decontamination")}
+    prompts = entry({"corpora": sources, "check": check, **cut, **passed, "benchmarks": dict(benchmarks)})
     responses = _carried(corpora, sources) | _sampled(recipe, engines)
     tables: State = {"prompts": {"": prompts}, "dropped": {"": prompts}, "responses": responses}
     if check:
         tables["verdicts"] = _made_from(responses, {"check": check})
+    if recipe.screen:
+        tables["flaws"] = _made_from(responses, {"screen": recipe.screen.model_dump(mode="json"), "rules": RULES})
     if scorer:
-        tables["rewards"] = _made_from(responses, scorer)
+        tables["rewards"] = _made_from(responses, scorer, _carried_rewards(corpora, recipe))
     return {
         "fusedata": __version__,
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
@@ -98,8 +103,9 @@ def _changed_fields(before: State, after: State) -> str:
 
 
 def _carried(corpora: Sequence[tuple[Corpus, Located]], sources: Sequence[Mapping[str, object]]) -> State:
+    aside = {"license", "reward"}
     return {
-        carried_label(corpus): entry({"corpus": source, "responses": corpus.responses.model_dump(exclude={"license"})})
+        carried_label(corpus): entry({"corpus": source, "responses": corpus.responses.model_dump(exclude=aside)})
         | {"corpus": corpus.id}
         for (corpus, _), source in zip(corpora, sources, strict=True)
         if corpus.responses
@@ -116,8 +122,20 @@ def _sampled(recipe: Recipe, engines: Mapping[str, Identity]) -> State:
     }
 
 
-def _made_from(responses: State, identity: Mapping[str, object]) -> State:
-    return {label: table | entry({"responses": table["fingerprint"], **identity}) for label, table in responses.items()}
+def _made_from(
+    responses: State, identity: Mapping[str, object], more: Mapping[str, Mapping[str, object]] | None = None
+) -> State:
+    """Give the tables that judge `responses`; `more` is what some depend on besides, by label."""
+    return {
+        label: table | entry({"responses": table["fingerprint"], **identity, **(more or {}).get(label, {})})
+        for label, table in responses.items()
+    }
+
+
+def _carried_rewards(corpora: Sequence[tuple[Corpus, Located]], recipe: Recipe) -> dict[str, dict[str, object]]:
+    """What rewards depend on where the corpus gives them."""
+    held = {carried_label(corpus): carried_reward(corpus, recipe.reward) for corpus, _ in corpora}
+    return {label: {"carried": reward.model_dump()} for label, reward in held.items() if reward}
 
 
 def _corpus_identity(corpus: Corpus, located: Located) -> dict[str, object]:

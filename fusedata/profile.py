@@ -9,7 +9,9 @@ from pydantic import Field
 from fusedata.assets import asset
 from fusedata.config import Model, find, load, validate
 from fusedata.corpus import Corpus, Count, Text, rebased, rebased_path
-from fusedata.recipe import Gap, Recipe, Reward, SourceModel
+from fusedata.curation import Screen
+from fusedata.recipe import Recipe, Reward, SourceModel
+from fusedata.rules import Gap
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -167,8 +169,11 @@ class StandIn(Model):
 
     corpora: tuple[StandInCorpus, ...] = ()
     source_models: tuple[SourceModel, ...] = ()
+    """None of them is sampled more often than the recipe's own."""
     samples: Count | None = None
     max_tokens: Count | None = None
+    screen: Screen | None = None
+    """Replaces the recipe's; a recipe that screens nothing goes on screening nothing."""
     reward: Reward | None = None
     reward_gap: Gap | None = None
     """Replaces the recipe's window, on the scale of `reward`; a recipe without one keeps none."""
@@ -183,6 +188,9 @@ class Profile(Model):
     """Where corpora are fetched from."""
     corpora: Text | None = None
     """A folder with corpora in the hub's layout, `org__name/…`, looked into before the hub."""
+    benchmarks: Text | None = None
+    """Where benchmarks are read from, for decontamination: `hub`, a folder (in the hub's layout, or plain files), or
+    `none`. Absent: the hub, where a corpus of the recipe is fetched from one."""
     engines: tuple[EngineHost, ...] = ()
     reward: RewardHost = RewardHost()
     verification: Verification = Verification()
@@ -209,6 +217,8 @@ def load_profile(path: Path) -> Profile:
     }
     if profile.corpora:
         changes["corpora"] = rebased_path(profile.corpora, folder)
+    if profile.benchmarks not in {None, "hub", "none"}:
+        changes["benchmarks"] = rebased_path(str(profile.benchmarks), folder)
     if profile.stand_in:
         corpora = tuple(rebased(corpus, folder) for corpus in profile.stand_in.corpora)
         changes["stand_in"] = profile.stand_in.model_copy(update={"corpora": corpora})
@@ -234,16 +244,23 @@ def effective(recipe: Recipe, profile: Profile) -> Recipe:
 def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
     corpora = [c for corpus in recipe.corpora for c in _replaced(corpus, stand_in)]
     models = _limited(recipe.source_models and (stand_in.source_models or recipe.source_models), stand_in)
+    most = max((model.samples for model in recipe.source_models), default=1)
+    models = tuple(m.model_copy(update={"samples": min(m.samples, most)}) for m in models)
     changed: dict[str, object] = {
         "corpora": [c.model_dump(exclude={"replaces"}) for c in corpora],
         "source_models": [m.model_dump() for m in models],
     }
+    if recipe.screen and stand_in.screen:
+        changed["screen"] = stand_in.screen.model_dump()
     if recipe.reward and stand_in.reward:
         changed["reward"] = stand_in.reward.model_dump()
     if recipe.dpo and recipe.dpo.reward_gap and stand_in.reward_gap:
         scorer = stand_in.reward or recipe.reward
         made_for = {"reward_gap_model": scorer.model} if scorer else {}
         changed["dpo"] = {**recipe.dpo.model_dump(), "reward_gap": stand_in.reward_gap, **made_for}
+    if recipe.dpo and recipe.dpo.target and recipe.dpo.target not in {m.id for m in models}:
+        dpo = changed.get("dpo", recipe.dpo.model_dump())
+        changed["dpo"] = {**dpo, "target": models[-1].id}  # type: ignore[dict-item]
     return changed
 
 

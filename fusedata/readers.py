@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
 import polars as pl
 
 from fusedata.config import validate
-from fusedata.dataset import SCHEMAS
+from fusedata.dataset import OWN, SCHEMAS
 from fusedata.errors import FusedataError, RunError
 from fusedata.publish.stage import recipe_toml
 from fusedata.recipe import Recipe
-from fusedata.schema import KEY, REWARDS
+from fusedata.schema import KEY, PROMPTS, REWARDS
 from fusedata.select import Selection
 from fusedata.split import held_out
 from fusedata.store import Parts, Run, collect, first_line
@@ -47,6 +48,17 @@ def recipe_of(run: Run) -> Recipe:
         raise RunError(f"{run.root / 'run.json'}: holds no recipe of this fusedata ({first_line(error)}).") from error
 
 
+def funnel_of(run: Run) -> list[tuple[str, str, int]] | None:
+    """Give what collecting counted; None: it has not finished. Raises RunError where it cannot be read."""
+    path = run.parts("prompts", "", PROMPTS).folder / "funnel.json"
+    try:
+        return [(corpus, what, count) for corpus, what, count in orjson.loads(path.read_bytes())]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({first_line(error)}).") from error
+
+
 def of_prompts(rows: pl.LazyFrame, prompts: pl.DataFrame) -> pl.LazyFrame:
     """Keep the rows that belong to one of `prompts`."""
     return rows.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")
@@ -60,7 +72,10 @@ def expected(
     sft = selection.sft.join(places.filter("sft").select("prompt_id"), on="prompt_id", how="semi")
     dpo = selection.pairs.join(places.filter("dpo").select("prompt_id"), on="prompt_id", how="semi")
     dpo = dpo.drop("chosen_reward", "rejected_reward").rename({"chosen_source_model": "source_model"})
-    for side, model in (("chosen", "source_model"), ("rejected", "rejected_source_model")):
+    sides = {"chosen": "source_model", "rejected": "rejected_source_model"}
+    if "chosen_own_sample" in dpo.columns:  # the target model wrote it, as it wrote the rejected one
+        sides["chosen_own"] = "rejected_source_model"
+    for side, model in sides.items():
         named = {"source_model": model, "sample": f"{side}_sample", "reward": f"{side}_reward"}
         dpo = dpo.join(rewards.rename(named), on=["prompt_id", model, f"{side}_sample"], how="left")
     rows = {"sft": sft.join(rewards, on=KEY, how="left"), "dpo": dpo}
@@ -73,9 +88,10 @@ _COLUMNS = {
     "sft": [*KEY, "reward"],
     "dpo": [
         *("prompt_id", "source_model", "rejected_source_model"),
-        *(f"{side}_{name}" for side in ("chosen", "rejected") for name in ("sample", "reward")),
+        *(f"{side}_{name}" for side in ("chosen", "rejected", "chosen_own") for name in ("sample", "reward")),
     ],
 }
+_DTYPES = {"sft": SCHEMAS["sft"], "dpo": {**SCHEMAS["dpo"], **OWN}}
 
 
 def published(folder: Path, kind: str) -> pl.DataFrame:
@@ -83,7 +99,8 @@ def published(folder: Path, kind: str) -> pl.DataFrame:
     rows = scan_dataset(folder)
     if rows is None:
         return _keyed(pl.DataFrame(schema={**SCHEMAS[kind], "split": pl.String()}), kind)
-    return _keyed(collect_files(rows.select(*_COLUMNS[kind], "split"), [folder]), kind)
+    columns = pl.selectors.by_name(*_COLUMNS[kind], "split", require_all=False)
+    return _keyed(collect_files(rows.select(columns), [folder]), kind)
 
 
 def same_recipe(folder: Path, recipe: Recipe) -> bool:
@@ -95,7 +112,10 @@ def same_recipe(folder: Path, recipe: Recipe) -> bool:
 
 
 def _keyed(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
-    return rows.select(*(pl.col(name).cast(SCHEMAS[kind][name]) for name in _COLUMNS[kind]), "split").sort("prompt_id")
+    """Give the columns that are compared; those of a target model are null where there is none."""
+    none = {name: pl.lit(None) for name in _COLUMNS[kind] if name in OWN and name not in rows.columns}
+    columns = (pl.col(name).cast(_DTYPES[kind][name]) for name in _COLUMNS[kind])
+    return rows.with_columns(**none).select(*columns, "split").sort("prompt_id", "source_model")
 
 
 def data_files(folder: Path) -> dict[str, list[Path]]:

@@ -1,6 +1,7 @@
 """Recipes: what to build. One TOML file, frozen and closed; nothing in it is executed."""
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
@@ -19,6 +20,8 @@ from fusedata.assets import asset
 from fusedata.config import Location, Model, find, load
 from fusedata.corpus import Corpus, Count, Text, rebased
 from fusedata.curation import Decontamination, Filters, Screen
+from fusedata.publishing import Publish
+from fusedata.rules import ARMORM, Dpo, Sft, Split
 
 if TYPE_CHECKING:
     from pydantic_core import InitErrorDetails
@@ -31,18 +34,7 @@ def _plain(name: str) -> str:
     return name
 
 
-def _ordered(gap: tuple[float, float]) -> tuple[float, float]:
-    low, high = gap
-    if low > high:
-        raise ValueError(f"[{low}, {high}] has its ends swapped: write [{high}, {low}]")
-    return gap
-
-
-ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
-"""The reward model of the published method; its window is 0.01 to 0.1."""
-
 Name = Annotated[str, Field(max_length=64), AfterValidator(_plain)]
-Gap = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Tables = Mapping[str, Any]
 Mistakes = Iterator[tuple[Location, str]]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -105,38 +97,6 @@ class Reward(Model):
         return weights
 
 
-class Dpo(Model):
-    """How preference pairs are made; a recipe without this table is SFT only."""
-
-    same_source_model: bool = True
-    reward_gap: Gap | None = None
-    """Chosen minus rejected, both ends inclusive, on the scale of `reward_gap_model`; absent: any gap."""
-    reward_gap_model: Text = ARMORM
-    """The reward model that `reward_gap` was made for: rewards of two models do not compare."""
-
-
-class Split(Model):
-    """Which prompts feed SFT and which feed DPO, and how many rows are held out."""
-
-    order: Literal["pairs_first", "ratio", "shared"] = "pairs_first"
-    """`pairs_first`: a prompt with a pair feeds DPO, the others SFT. `ratio`: prompts with a pair are shared out a
-    corpus, the first `int(sft * N)` by hash to SFT; prompts without a pair are dropped. `shared`: a prompt may feed
-    both."""
-    sft: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, validate_default=True)
-    test: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    """Share of each dataset held out as `test`, by a hash of the prompt: at least one row; 0: no test split."""
-
-    @field_validator("sft")
-    @classmethod
-    def _ratio(cls, sft: float | None, info: ValidationInfo) -> float | None:
-        order = info.data.get("order")
-        if order == "ratio" and sft is None:
-            raise ValueError('order = "ratio" needs it: the share of prompts with a pair that feed SFT')
-        if order in {"pairs_first", "shared"} and sft is not None:
-            raise ValueError(f'goes with order = "ratio" only (the order is "{order}")')
-        return sft
-
-
 class Recipe(Model):
     """What to build: corpora, source models, correctness check, reward model, selection and split rules."""
 
@@ -153,8 +113,10 @@ class Recipe(Model):
     screen: Screen | None = None
     correctness: Correctness | None = None
     reward: Reward | None = None
+    sft: Sft = Sft()
     dpo: Dpo | None = None
     split: Split = Split()
+    publish: Publish | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -219,8 +181,11 @@ def _unjudgeable(tables: Tables) -> Mistakes:
     for number, corpus in _entries(tables, "corpora").items():
         if tables.get("correctness") is not None and corpus.get(key) is None:
             yield ("corpora", number, key), f"is missing: [correctness] needs {what}"
-    if tables.get("dpo") is not None and tables.get("reward") is None:
-        yield ("dpo",), "ranks by reward: add a [reward] table with a model"
+    if tables.get("reward") is None:
+        if tables.get("dpo") is not None:
+            yield ("dpo",), "ranks by reward: add a [reward] table with a model"
+        if _table(tables, "sft").get("per") == "source_model":
+            yield ("sft", "per"), "weighs by reward: add a [reward] table with a model"
 
 
 def _foreign_gap(tables: Tables) -> Mistakes:
@@ -235,12 +200,31 @@ def _foreign_gap(tables: Tables) -> Mistakes:
     yield ("dpo", "reward_gap"), f"{found}; {remedy}"
 
 
-_COMPARISONS = (_repeated, _unanswered, _unjudgeable, _foreign_gap)
+def _off_policy(tables: Tables) -> Mistakes:
+    """A target model must be sampled, beside source models, and only on prompts that no SFT row was trained on."""
+    dpo, order = _table(tables, "dpo"), _table(tables, "split").get("order", "pairs_first")
+    if order == "random" and tables.get("dpo") is None:
+        yield ("split", "order"), "shares out prompts between SFT and DPO: add a [dpo] table, or take it out"
+    if dpo.get("method") != "wrpo":
+        return
+    if order != "random":
+        why = "a target model is asked only prompts that feed no SFT, which must be known before"
+        yield ("split", "order"), f'must be "random" where [dpo] has method = "wrpo": {why}'
+    target, models = dpo.get("target"), [entry.get("id") for entry in _entries(tables, "source_models").values()]
+    if target is not None and target not in models:
+        yield ("dpo", "target"), f"{target} is none of the source_models: add a table that says how it is sampled"
+    carried = any(corpus.get("responses") is not None for corpus in _entries(tables, "corpora").values())
+    if target is not None and not carried and set(models) <= {target}:
+        yield ("dpo", "target"), "is the only one that answers: name other source_models too"
+
+
+_COMPARISONS = (_repeated, _unanswered, _unjudgeable, _foreign_gap, _off_policy)
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Name and path of every recipe that ships with fusedata, by name."""
-    return {path.stem: path for path in sorted(asset("recipes").glob("*.toml"))}
+    """Name and path of every recipe that ships with fusedata, by name; mixtures are no recipes."""
+    files = {path.stem: path for path in sorted(asset("recipes").glob("*.toml"))}
+    return {name: path for name, path in files.items() if "recipes" not in tomllib.loads(path.read_text("utf-8"))}
 
 
 def find_recipe(name: str) -> Path:

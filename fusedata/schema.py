@@ -83,24 +83,36 @@ REWARDS = pl.Schema(
         "text_id": pl.String(),  # what was scored
         "reward_model": pl.String(),
         "reward": pl.Float64(),  # null: could not be scored
-        "tokens": pl.Int32(),  # the whole conversation under the reward model's tokenizer
+        "tokens": pl.Int32(),  # the whole conversation under the reward model's tokenizer; null: the corpus's reward
         "error": pl.String(),
     }
 )
+FLAWS = pl.Schema(
+    {
+        **_KEY,
+        "text_id": pl.String(),  # what was screened
+        "flaw": pl.String(),  # why the response takes no part, one of FLAW_NAMES; null: it does
+    }
+)
+FLAW_NAMES = ("truncated", "refusal", "repetition", "too short", "too long", "language")
 
 
 def digest(*parts: str, size: int = 12) -> str:
     """Hash strings to `2 * size` hexadecimal digits, the same on every machine and version."""
-    hasher = hashlib.blake2b(digest_size=size)
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode(errors="surrogatepass")
-        hasher.update(len(data).to_bytes(8, "little") + data)
-    return hasher.hexdigest()
+        pieces += len(data).to_bytes(8, "little"), data
+    return hashlib.blake2b(b"".join(pieces), digest_size=size).hexdigest()
 
 
 def normalise(text: str) -> str:
     r"""Text as prompts are compared: Unicode NFC, line ends `\n`, nothing blank at the ends."""
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.strip()
 
 
 def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
@@ -110,13 +122,9 @@ def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
 
 def rank(purpose: str, seed: int, ids: Iterable[str]) -> list[int]:
     """Give each id a stable pseudo-random number in [0, 2**64), independent between purposes and seeds."""
-    prefix = hashlib.blake2b(f"{purpose}:{seed}:".encode(), digest_size=8)
-    ranks = []
-    for value in ids:
-        hasher = prefix.copy()
-        hasher.update(value.encode(errors="surrogatepass"))
-        ranks.append(int.from_bytes(hasher.digest(), "big"))
-    return ranks
+    prefix = f"{purpose}:{seed}:".encode()
+    hashes = (hashlib.blake2b(prefix + value.encode(errors="surrogatepass"), digest_size=8) for value in ids)
+    return [int.from_bytes(hashed.digest(), "big") for hashed in hashes]
 
 
 def sample_seed(seed: int, prompt: str, source_model: str, sample: int) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from fusedata.recipe import Split
+from fusedata.recipe import Recipe
+from fusedata.rules import Split
 from fusedata.schema import rank
 from fusedata.select import Selection
 
@@ -13,59 +14,77 @@ def assign(prompts: pl.DataFrame, selection: Selection, split: Split, seed: int)
     """Give each prompt its place.
 
     Takes `prompts` (prompt_id, corpus, …), one row a prompt. Returns prompt_id, corpus, `sft` and `dpo` (does the
-    prompt feed that dataset), `sft_reason` and `pair_reason` (null where there is a row), and `dropped`: the reason of
-    a prompt that feeds neither. Prompts in = prompts that feed a dataset + prompts dropped.
+    prompt feed that dataset), `sft_rows` and `pairs` (how many rows it feeds them), `sft_reason` and `pair_reason`
+    (null where there is a row), and `dropped`: the reason of a prompt that feeds neither. Prompts in = prompts that
+    feed a dataset + prompts dropped.
     """
     places = prompts.select("prompt_id", "corpus").join(selection.reasons, on="prompt_id", how="left")
+    for rows, column in ((selection.sft, "sft_rows"), (selection.pairs, "pairs")):
+        places = places.join(rows.group_by("prompt_id").agg(pl.len().alias(column)), on="prompt_id", how="left")
     unanswered = ~pl.col("prompt_id").is_in(selection.reasons["prompt_id"].implode())
     reasons = (pl.when(unanswered).then(pl.lit("no response")).otherwise(pl.col(c)).alias(c) for c in _REASONS)
-    has_sft = pl.col("prompt_id").is_in(selection.sft["prompt_id"].implode())
-    has_pair = pl.col("prompt_id").is_in(selection.pairs["prompt_id"].implode())
+    has_sft, has_pair = pl.col("sft_rows").is_not_null(), pl.col("pairs").is_not_null()
     places = places.with_columns(*reasons, sft=has_sft, dpo=has_pair).sort("prompt_id")
-    placed = _ORDERS[split.order](places, split, seed)
-    reason = pl.coalesce("pair_reason" if split.order == "ratio" else "sft_reason", *_REASONS)
-    return placed.with_columns(dropped=pl.when(~pl.col("sft") & ~pl.col("dpo")).then(reason))
+    among = {"ratio": pl.col("dpo"), "random": pl.lit(value=True)}.get(split.order)
+    first = pl.lit(value=False) if among is None else _first(places, among, split, seed)
+    sft, dpo, why = _ORDERS[split.order]
+    placed = places.with_columns(first=first).with_columns(sft=sft, dpo=dpo, why=why)
+    dropped = pl.when(~pl.col("sft") & ~pl.col("dpo")).then(pl.coalesce("why", *_REASONS))
+    fed = (pl.when(to).then(rows).otherwise(0).alias(rows) for to, rows in (("sft", "sft_rows"), ("dpo", "pairs")))
+    return placed.select("prompt_id", "corpus", *_REASONS, "sft", "dpo", *fed, dropped=dropped)
 
 
 _REASONS = ("sft_reason", "pair_reason")
+_PAIRLESS = pl.col("sft") & ~pl.col("dpo") & pl.col("pair_reason").is_null()
+"""Where no pairs are asked for there is neither a pair nor a reason against one."""
+
+_IS_FIRST = pl.col("first")
+_ORDERS = {
+    "pairs_first": (pl.col("sft") & ~pl.col("dpo"), pl.col("dpo"), pl.col("sft_reason")),
+    "ratio": (_IS_FIRST | _PAIRLESS, pl.col("dpo") & ~_IS_FIRST, pl.col("pair_reason")),
+    "random": (
+        pl.col("sft") & _IS_FIRST,
+        pl.col("dpo") & ~_IS_FIRST,
+        pl.when(_IS_FIRST).then("sft_reason").otherwise("pair_reason"),
+    ),
+    "shared": (pl.col("sft"), pl.col("dpo"), pl.col("sft_reason")),
+}
+"""For each order: which prompts feed SFT, which DPO, and the reason of those that feed neither."""
 
 
-def _pairs_first(places: pl.DataFrame, _split: Split, _seed: int) -> pl.DataFrame:
-    return places.with_columns(sft=pl.col("sft") & ~pl.col("dpo"))
+def _first(prompts: pl.DataFrame, among: pl.Expr, split: Split, seed: int) -> pl.Series:
+    """Say which prompts are, of those `among` that count, the first share of their corpus by hash: exactly as many."""
+    order = pl.Series(rank("split", seed, prompts["prompt_id"]), dtype=pl.UInt64)
+    rows = prompts.with_columns(order=order).select("corpus", "order", among=among)
+    counts = rows.filter("among")["corpus"].value_counts().iter_rows()
+    quota = {corpus: int(split.share * count) for corpus, count in counts}
+    position = pl.when("among").then("order").rank("ordinal").over("corpus")
+    allowed = pl.col("corpus").replace_strict(quota, default=0, return_dtype=pl.Int64)
+    return rows.select(first=pl.col("among") & (position <= allowed).fill_null(value=False))["first"]
 
 
-def _shared(places: pl.DataFrame, _split: Split, _seed: int) -> pl.DataFrame:
-    return places
-
-
-def _ratio(places: pl.DataFrame, split: Split, seed: int) -> pl.DataFrame:
-    """Share out the prompts that have a pair: the first `int(sft * N)` of each corpus, by hash, to SFT.
-
-    Where no pairs are asked for (neither a pair nor a reason against one), every prompt with an SFT row feeds SFT.
-    """
-    order = pl.Series(rank("split", seed, places["prompt_id"]), dtype=pl.UInt64)
-    position = pl.when("dpo").then("order").rank("ordinal").over("corpus")
-    count = pl.col("dpo").sum().over("corpus")
-    to_sft = pl.col("dpo") & (position <= (count * split.sft).cast(pl.Int64))
-    pairless = pl.col("sft") & ~pl.col("dpo") & pl.col("pair_reason").is_null()
-    placed = places.with_columns(order=order).with_columns(sft=to_sft | pairless, dpo=pl.col("dpo") & ~to_sft)
-    return placed.drop("order")
-
-
-_ORDERS = {"pairs_first": _pairs_first, "ratio": _ratio, "shared": _shared}
+def asked(prompts: pl.DataFrame, recipe: Recipe, source_model: str) -> pl.DataFrame:
+    """Give the prompts that a source model answers: those that are sampled, of a target model those that feed DPO."""
+    sampled = prompts.filter("sampled")
+    if recipe.dpo is None or recipe.dpo.target != source_model:
+        return sampled
+    first = _first(prompts, pl.lit(value=True), recipe.split, recipe.seed)
+    return prompts.filter(~first & pl.col("sampled"))
 
 
 def held_out(datasets: Sequence[pl.Series], share: float, seed: int) -> pl.Series:
     """Give the prompt ids held out as `test`, from all datasets alike: those whose hash lies below `share`.
 
     Where a dataset has none of them, its lowest prompt is held out too; where it has nothing else, only its lowest is.
-    Otherwise a prompt keeps its place when others come or go. The one row of a dataset is never held out.
+    Otherwise a prompt keeps its place when others come or go. The one prompt of a dataset is never held out. A
+    dataset may name a prompt several times.
     """
-    ids = pl.concat(datasets).unique().sort()
+    everyone = [set(dataset) for dataset in datasets]
+    ids = sorted(set().union(*everyone))
     order = dict(zip(ids, rank("test", seed, ids), strict=True))
-    alone = {dataset[0] for dataset in datasets if len(dataset) == 1}
+    alone = {prompt for own in everyone if len(own) == 1 for prompt in own}
     test = {prompt for prompt, number in order.items() if number < int(share * 2**64)} - alone
-    for own in (set(dataset) for dataset in datasets if share and len(dataset) > 1):
+    for own in (own for own in everyone if share and len(own) > 1):
         if own <= test:
             test -= own
         if not own & test:

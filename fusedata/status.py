@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import orjson
 import polars as pl
 
+from fusedata.contamination.report import Report, read_report
 from fusedata.dataset import Tables, placed, run_tables
-from fusedata.errors import RunError
 from fusedata.ledger import Difference, reward_tolerance
 from fusedata.plan import wanted
-from fusedata.readers import KINDS, expected, of_prompts, published, recipe_of, same_recipe, settled
+from fusedata.readers import KINDS, expected, funnel_of, of_prompts, published, recipe_of, same_recipe, settled
 from fusedata.recipe import Recipe
-from fusedata.schema import DROPPED, KEY, PROMPTS, STATUSES
+from fusedata.schema import DROPPED, FLAW_NAMES, KEY, STATUSES
 from fusedata.select import near_limits
-from fusedata.store import Parts, Run, collect, first_line, read_prompts, read_run
+from fusedata.split import asked
+from fusedata.store import Parts, Run, collect, read_prompts, read_run
 
 Counts = Mapping[str, int]
+_FLAWS = ("none", *FLAW_NAMES)
 _FEW = 4  # a check with fewer statuses has a column for each of them
 
 
@@ -35,7 +36,8 @@ class Reason:
 class Progress:
     """One table of one source: `wanted` = `done` + `failed` + `left`; `wanted` and `left` are None where not yet known.
 
-    `verdicts` counts them by status; `reasons` tell of failed rows, of verdicts the unjudged ones.
+    `verdicts` counts them by status, of FLAWS by flaw ("none": it takes part); `reasons` tell of failed rows, of
+    verdicts the unjudged ones.
     """
 
     table: str
@@ -99,6 +101,8 @@ class Status:
     left: int | None
     progress: tuple[Progress, ...]
     flows: tuple[Flow, ...]
+    contamination: Report | None
+    """None: decontamination is switched off, or prompts are not collected yet."""
     dataset: Published | None
     next: tuple[str, ...]
 
@@ -110,7 +114,7 @@ def status(root: Path) -> Status:
 
 
 def _status(run: Run) -> Status:
-    recipe, funnel = recipe_of(run), _funnel(run)
+    recipe, funnel = recipe_of(run), funnel_of(run)
     prompts = read_prompts(run)
     tables = run_tables(run, prompts)
     progress = tuple(_progress(run, recipe, tables, known=funnel is not None))
@@ -129,42 +133,32 @@ def _status(run: Run) -> Status:
         left=left,
         progress=progress,
         flows=_flows(run, recipe, funnel or [], places),
+        contamination=read_report(run),
         dataset=dataset,
         next=_next(run, recipe, dataset, failed=sum(p.failed for p in progress)),
     )
 
 
-def _funnel(run: Run) -> list[tuple[str, str, int]] | None:
-    """Give what collecting counted; None: it has not finished."""
-    path = run.parts("prompts", "", PROMPTS).folder / "funnel.json"
-    try:
-        return [(corpus, what, count) for corpus, what, count in orjson.loads(path.read_bytes())]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({first_line(error)}).") from error
-
-
 def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[Progress]:
     samples = {model.id: model.samples for model in recipe.source_models}
-    sampled = int(tables.prompts["sampled"].sum())
     rows = []
     for label, parts in zip(run.labels("responses"), tables.responses, strict=True):
-        count = sampled * samples[label] if label in samples else None
+        count = asked(tables.prompts, recipe, label).height * samples[label] if label in samples else None
         rows.append(_drawn(label, parts, tables.prompts, count, known=known))
     left = [row.left for row in rows]
-    stages = (("verdicts", tables.verdicts), ("rewards", tables.rewards))
+    stages = (("flaws", tables.flaws), ("verdicts", tables.verdicts), ("rewards", tables.rewards))
     for table, scored in ((table, scored) for table, scored in stages if scored):
         sources = zip(run.labels(table), left, tables.responses, scored, strict=True)
         rows += [_scored(table, label, n, responses, parts, tables.prompts) for label, n, responses, parts in sources]
-    return [row if row.verdicts is None else _named(row, rows, recipe) for row in rows]
+    names = {"verdicts": STATUSES[recipe.correctness.check] if recipe.correctness else (), "flaws": _FLAWS}
+    return [row if row.verdicts is None else _named(row, rows, names[row.table]) for row in rows]
 
 
-def _named(row: Progress, rows: Sequence[Progress], recipe: Recipe) -> Progress:
+def _named(row: Progress, rows: Sequence[Progress], known: Sequence[str]) -> Progress:
     """Name the statuses that any source has, in one order for all, and always the first two."""
-    known = STATUSES[recipe.correctness.check] if recipe.correctness else ()
     few = len(known) < _FEW
-    shown = [s for s in known if few or s in known[:2] or any((r.verdicts or {}).get(s) for r in rows)]
+    own = [r.verdicts or {} for r in rows if r.table == row.table]
+    shown = [s for s in known if few or s in known[:2] or any(verdicts.get(s) for verdicts in own)]
     return replace(row, verdicts={status: (row.verdicts or {}).get(status, 0) for status in shown})
 
 
@@ -180,7 +174,7 @@ def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, 
 def _scored(
     table: str, label: str, to_come: int | None, responses: Parts, parts: Parts, prompts: pl.DataFrame
 ) -> Progress:
-    """Count the verdicts or rewards of one source: wanted is one for each response with a text, or yet to come."""
+    """Count what is said of one source's responses: wanted is one for each with a text, or yet to come."""
     keys, tries = wanted(prompts, responses), [parts, responses]
     on = [name for name in keys.columns if name in parts.schema]
     found = parts.scan().join(keys.lazy(), on=on, how="semi", nulls_equal=True)
@@ -188,8 +182,10 @@ def _scored(
     if table == "rewards":
         reasons = _reasons(found.filter(pl.col("error").is_not_null()), pl.col("error"), tries)
         return _row(table, label, total, _count(found.filter(pl.col("error").is_null()), tries), reasons)
-    verdicts = dict(collect(found.group_by("status").len(), tries).iter_rows())
-    judged, reasons = sum(verdicts.values()), _reasons(found.filter(pl.col("passed").is_null()), _WHY_UNJUDGED, tries)
+    what = pl.col("status") if table == "verdicts" else pl.col("flaw").fill_null("none")
+    verdicts = dict(collect(found.group_by(what).len(), tries).iter_rows())
+    unjudged = found.filter(pl.col("passed").is_null()) if table == "verdicts" else None
+    judged, reasons = sum(verdicts.values()), () if unjudged is None else _reasons(unjudged, _WHY_UNJUDGED, tries)
     return Progress(table, label, total, judged, 0, _left(total, judged), verdicts, reasons)
 
 

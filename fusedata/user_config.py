@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fusedata.config import Model, load
 from fusedata.corpus import Text, rebased_path
+from fusedata.publishing import HubName, Namespace
 
 
 class UserConfig(Model):
@@ -12,6 +13,10 @@ class UserConfig(Model):
 
     profile: Text | None = None
     """The profile of builds that name none: a shipped name, or a .toml file, relative to the configuration's folder."""
+    hubs: tuple[HubName, ...] = ()
+    """The hubs of pushes that name none."""
+    namespace: Namespace | None = None
+    """The account or organisation of pushes that name no repository: NAMESPACE/RECIPE-{split}-Data."""
 
 
 def user_config_path() -> Path:

@@ -3,8 +3,10 @@
     python scripts/make_embedded_corpora.py FOLDER
 
 FOLDER holds `math/openmathinstruct2-train_1M-first100.jsonl` (the first rows of nvidia/OpenMathInstruct-2's train_1M,
-CC-BY-4.0), `math/gsm8k-train.jsonl` (openai/grade-school-math, MIT) and `code/mbpp.jsonl` (google-research, CC-BY-4.0).
-The one-step questions and the one-line functions are made here.
+CC-BY-4.0), `math/gsm8k-train.jsonl` (openai/grade-school-math, MIT), `code/mbpp.jsonl` (google-research, CC-BY-4.0),
+`instructions/seed_tasks.jsonl` (yizhongw/self-instruct, Apache-2.0) and `preference/dpo_en_demo.json`
+(hiyouga/LLaMA-Factory, Apache-2.0). The one-step questions and the one-line functions are made here; what is in
+short_conversations.jsonl, chinese_tasks.jsonl and chinese_labelled.jsonl was written by hand, for this project.
 """
 
 import json
@@ -20,6 +22,12 @@ PROBLEMS = 32
 QUESTIONS = 48
 LONGEST = 900
 """Characters a carried answer may have: longer ones would make the first build slow, and teach it nothing more."""
+
+SEED_TASKS = (15, 21, 43, 48, 57, 58, 60, 63, 69, 72, 76, 84, 88, 90, 97, 126, 134, 144, 147, 148, 157)
+"""Tasks with short answers, in which SmolLM2-135M-Instruct often ends by itself; 21, 69, 72 and 144 are of the topics
+that the recipe leaves out."""
+CONVERSATIONS = (22, 23, 142, 147, 158, 163, 165, 181, 236, 251, 257, 267, 292, 299)
+"""Short prompts of the preference demo, some with a system prompt or several turns; 165 and 236 are mathematics."""
 
 TEMPLATES = (
     ("Calculate {a} + {b}.", lambda a, b: a + b),
@@ -167,6 +175,19 @@ def one_line_functions() -> Iterator[dict[str, object]]:
         yield {"instruction": f"Write a Python function `{signature}` that {task}.", "tests": tests, "solution": code}
 
 
+def seed_tasks(folder: Path) -> Iterator[dict[str, str]]:
+    wanted = {f"seed_task_{number}" for number in SEED_TASKS}
+    for row in rows(folder / "instructions" / "seed_tasks.jsonl"):
+        if row["id"] in wanted:
+            yield {"id": row["id"], "instruction": row["instruction"], "input": row["instances"][0]["input"]}
+
+
+def conversations(folder: Path) -> Iterator[dict[str, object]]:
+    demo = json.loads((folder / "preference" / "dpo_en_demo.json").read_text(encoding="utf-8"))
+    for number in CONVERSATIONS:
+        yield {"conversations": demo[number]["conversations"]}
+
+
 def write(name: str, lines: Iterable[Mapping[str, object]]) -> None:
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (EMBEDDED / name).write_text(text, encoding="utf-8")
@@ -181,3 +202,5 @@ if __name__ == "__main__":
     write("one_step_arithmetic.jsonl", one_step_arithmetic())
     write("mbpp_train.jsonl", mbpp_train(source))
     write("one_line_functions.jsonl", one_line_functions())
+    write("seed_tasks.jsonl", seed_tasks(source))
+    write("preference_prompts.jsonl", conversations(source))

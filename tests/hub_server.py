@@ -48,6 +48,8 @@ class Fault:
     cut: int | None = None  # send so many bytes of the body, then close
     body: bytes | None = None  # send this instead, under the same headers
     times: int = 1_000_000
+    swallow: int | None = None  # read so many bytes of the request's body, then close
+    then: Callable[[], object] | None = None  # do this first: the client may not live to hear the reply
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Request:
     path: str
     query: dict[str, str]
     headers: Any
+    body: bytes = b""
 
 
 def sha256(content: bytes) -> str:
@@ -206,6 +209,8 @@ ROUTES: list[tuple[str, str, Callable[[Request, re.Match[str]], Reply]]] = [
 class HubServer:
     """The server and what it holds: datasets, faults, and the log of requests ("METHOD path?query")."""
 
+    routes = ROUTES
+
     def __init__(self) -> None:
         self.datasets: dict[str, Dataset] = {}
         self.faults: list[Fault] = []
@@ -243,14 +248,24 @@ class HubServer:
         """The requests so far that the pattern finds."""
         return [line for line in self.log if re.search(pattern, line)]
 
+    def swallows(self, line: str) -> int | None:
+        """How many bytes of this request's body are read before the connection breaks; None: all, and it does not."""
+        for fault in self.faults:
+            if fault.swallow is not None and fault.times > 0 and fault.pattern.search(line):
+                fault.times -= 1
+                return fault.swallow
+        return None
+
     def answer(self, request: Request, line: str) -> tuple[Reply, Fault | None]:
         """The reply to a request, and the fault that spoils it."""
         fault = next((fault for fault in self.faults if fault.times > 0 and fault.pattern.search(line)), None)
         if fault is not None:
             fault.times -= 1
+            if fault.then:
+                fault.then()
             if fault.status:
                 return Reply(fault.status, b"{}", fault.headers), None
-        for method, pattern, function in ROUTES:
+        for method, pattern, function in self.routes:
             found = re.fullmatch(pattern, request.path)
             if found and request.method in (method, "HEAD" if method == "GET" else method):
                 return function(request, found), fault
@@ -262,12 +277,31 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _serve(self) -> None:
-        self.hub.log.append(f"{self.command} {self.path}")
+        line = f"{self.command} {self.path}"
+        self.hub.log.append(line)
+        body = self._body(self.hub.swallows(line))
+        if body is None:
+            self.close_connection = True
+            return
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        request = Request(self.hub, self.command, parts.path, query, self.headers)
-        reply, fault = self.hub.answer(request, f"{self.command} {self.path}")
+        request = Request(self.hub, self.command, parts.path, query, self.headers, body)
+        reply, fault = self.hub.answer(request, line)
         self._send(self._ranged(reply), fault)
+
+    def _body(self, swallow: int | None) -> bytes | None:
+        """The request's body; None where a fault takes the first bytes of it and no more."""
+        if swallow is not None:
+            self.rfile.read(swallow)
+            return None
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815  # the names that http.server calls
 

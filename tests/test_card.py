@@ -1,6 +1,7 @@
 """The card is pure: what it states is in the recipe, the rows and the funnel, and no text can break it."""
 
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
@@ -10,12 +11,16 @@ from hypothesis import strategies as st
 
 from fusedata.assets import asset
 from fusedata.card import Facts, bins, cell, render, size_category
+from fusedata.card_parts import license_file, pictures
 from fusedata.config import validate
+from fusedata.contamination.report import Report
 from fusedata.dataset import DPO, SFT
+from fusedata.licenses import rollup
 from fusedata.publish.folder import Written
 from fusedata.recipe import Recipe
 
 TEMPLATE = asset("cards", "dataset.md.j2").read_text(encoding="utf-8")
+ZH = asset("cards", "dataset_zh.md.j2").read_text(encoding="utf-8")
 NASTY = "a|b `c` ``d``\n| e <script> [x](y) *z*"
 
 
@@ -52,7 +57,8 @@ def rows(kind: str, *values: dict[str, Any]) -> pl.DataFrame:
 
 def places(*values: tuple[str, bool, bool, str | None, str | None]) -> pl.DataFrame:
     schema = {"corpus": pl.String, "sft": pl.Boolean, "dpo": pl.Boolean, "pair_reason": pl.String, "dropped": pl.String}
-    return pl.DataFrame(values, schema=schema, orient="row")
+    rows = pl.DataFrame(values, schema=schema, orient="row")
+    return rows.with_columns(sft_rows=pl.col("sft").cast(pl.Int64), pairs=pl.col("dpo").cast(pl.Int64))
 
 
 PLACES = places(
@@ -62,11 +68,12 @@ PLACES = places(
 )
 
 
-def card(kind: str = "sft", frame: pl.DataFrame | None = None, **facts: Any) -> str:
+def card(kind: str = "sft", frame: pl.DataFrame | None = None, template: str = TEMPLATE, **facts: Any) -> str:
     frame = rows(kind) if frame is None else frame
     known = {"recipe": recipe(), "profile": "local", "stand_ins": [], "funnel": [("org/sums", "rows read", 4)]}
     data = {"train": Written(("data/train-00000-of-00001.parquet",), frame.height, 1_000, 500)}
-    return render(TEMPLATE, kind, frame, data, Facts(**{**known, "places": PLACES, **facts}))
+    sums = {"data/train-00000-of-00001.parquet": "0" * 64}
+    return render(template, kind, frame, data, Facts(**{**known, "places": PLACES, **facts}), sums)
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -182,6 +189,86 @@ def test_an_unrewarded_dataset_has_no_rewards_to_show() -> None:
 def test_pairs_show_their_gaps() -> None:
     text = card("dpo", rows("dpo", {"chosen_reward": 0.25, "rejected_reward": 0.125}))
     assert "| 0.1250 | 0.1250 | 1 |" in text
+
+
+def pair(said: str = "four", **values: Any) -> dict[str, Any]:
+    """A whole pair: texts, lengths and verdicts."""
+    chosen, rejected = [{"role": "assistant", "content": said}], [{"role": "assistant", "content": "five"}]
+    whole = {
+        "prompt_id": "ab",
+        "prompt": [{"role": "user", "content": "2 + 2?"}],
+        "chosen": chosen,
+        "rejected": rejected,
+    }
+    whole |= {"chosen_completion_tokens": 9, "rejected_completion_tokens": 4}
+    return whole | {"chosen_verdict": "right", "rejected_verdict": "wrong"} | values
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, ZH])
+def test_both_languages_state_the_same_facts(template: str) -> None:
+    text = card("dpo", rows("dpo", pair(source_model="org/large")), template, reward_tolerance=0.001)
+    for fact in ("org/sums", "org/large", "llama3.1", "MsDataset", "load_dataset", "scan_parquet", "2 + 2?", "five"):
+        assert fact in text
+    for fact in ("![images/reward-gap.svg](images/reward-gap.svg)", "`" + "0" * 64 + "`", "2503.04222", "“Llama”"):
+        assert fact in text
+    assert all(len(row) == len(table[0]) for table in tables(text) for row in table)
+    assert front_matter(text) == front_matter(card("dpo", rows("dpo", pair(source_model="org/large"))))
+
+
+def test_the_card_says_what_the_licences_demand_and_what_they_forbid() -> None:
+    bound = [{"id": "org/small", "license": "llama3"}, {"id": "org/large", "license": "tongyi-qianwen"}]
+    text = card(frame=rows("sft", {}, {"source_model": "org/large"}), recipe=recipe(source_models=bound))
+    assert "Do not use outputs to improve any large language model but Llama 3" in text
+    assert "no model may be trained on both" in text
+    research, own = ([{"id": "org/small", "license": licence}] for licence in ("mrl", "ours alone"))
+    assert "**No commercial use**: org/small" in card(recipe=recipe(source_models=research))
+    assert "its licence is none that fusedata knows" in card(recipe=recipe(source_models=own))
+
+
+def test_three_examples_are_rows_and_no_text_ends_its_fence() -> None:
+    said = ["```python\nx\n```", "~" * 2_000, "three", "four"]
+    text = card("dpo", rows("dpo", *(pair(s, prompt_id=str(i)) for i, s in enumerate(said))))
+    assert text.count("### Example ") == 3
+    assert "````text\n```python\nx\n```\n````" in card("dpo", rows("dpo", pair(said[0])))
+    assert "~" * 701 not in card("dpo", rows("dpo", pair(said[1])))
+
+
+def test_the_card_counts_verdicts_of_each_side() -> None:
+    table = next(t for t in tables(card("dpo", rows("dpo", pair(), pair()))) if "verdict" in t[0][1])
+    assert [[c.strip() for c in row] for row in table[2:]] == [
+        ["chosen_verdict", "right", "2"],
+        ["rejected_verdict", "wrong", "2"],
+    ]
+
+
+def test_what_was_held_against_benchmarks_is_told_and_what_was_not() -> None:
+    report = Report({"gsm8k": 3}, {"livebench": "not to be had"}, {"gsm8k": "abc"})
+    text = card(contamination=report)
+    assert "gsm8k 3" in text
+    assert "Not checked: livebench (not to be had)" in text
+    assert "Not checked for contamination" not in text
+    assert "switched off" in card()
+    nothing = Report({}, {"gsm8k": "not to be had"}, {})
+    assert "Not checked for contamination" in card(contamination=nothing)
+    assert "gsm8k" in card(template=ZH, contamination=report)
+
+
+def test_pictures_are_svg_and_the_same_for_the_same_rows() -> None:
+    frame = rows("dpo", pair(), pair(chosen_reward=0.19))
+    drawn = pictures("dpo", frame, recipe())
+    assert set(drawn) == {"images/reward-gap.svg", "images/length.svg"}
+    assert drawn == pictures("dpo", frame, recipe())
+    assert 'class="window"' in drawn["images/reward-gap.svg"]
+    for text in drawn.values():
+        assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert pictures("sft", rows("sft", {"reward": None}), recipe()) == {}
+
+
+def test_the_licence_file_names_every_source_and_no_name_breaks_it() -> None:
+    text = license_file(rollup([("org/sums", "mit"), (NASTY, None)], [("org/model", "cc-by-nd-4.0")]))
+    assert "- org/sums (corpus): MIT License" in text
+    assert "## Forbids sharing" in text
+    assert "<script>" not in text.replace("\\<script\\>", "")
 
 
 # Stand-ins.

@@ -12,6 +12,7 @@ from plain_python import judge_plainly
 
 from fusedata.collect.carried import carried
 from fusedata.collect.code_tests import announced_asserts
+from fusedata.collect.gold import gold_check
 from fusedata.collect.leetcode import read_statement
 from fusedata.collect.locate import locate
 from fusedata.collect.prompts import Collected, collect
@@ -189,7 +190,7 @@ def collected(folder: Path, rows: list[dict[str, object]], tests: dict[str, obje
     """Collect with plain Python as the judge of solutions."""
     asked = recipe(write_corpus(folder / "code.jsonl", rows), tests, **corpus)
     located = [(c, locate(c.id, files=c.files, split=c.split, path=Path(str(c.path)))) for c in asked.corpora]
-    return collect(located, asked, gold)
+    return collect(located, asked, [gold_check(gold)])
 
 
 def gold(rows: pl.DataFrame) -> Iterator[str | None]:
@@ -253,8 +254,8 @@ def test_tests_that_are_shown_stand_in_the_prompt_and_carried_responses_find_it(
     corpus = recipe(tmp_path / "code.jsonl", tests, **more).corpora[0]
     located = locate(corpus.id, files=(), split="train", path=tmp_path / "code.jsonl")
     assert corpus.responses
-    (frame,) = carried(corpus, corpus.responses, located, found.prompts)
-    assert frame["text"].to_list() == [ROW["code"]]
+    (answers,) = carried(corpus, corpus.responses, located, found.prompts)
+    assert answers.responses["text"].to_list() == [ROW["code"]]
 
 
 def test_a_check_is_read_with_its_entry_point_setup_and_preamble(tmp_path: Path):

@@ -16,7 +16,8 @@ from typing import ClassVar
 import pytest
 
 from fusedata import machine, services
-from fusedata.doctor import EXTRAS, examine
+from fusedata.doctor import examine
+from fusedata.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hf_PlantedSecretOfTheTests"
@@ -206,8 +207,8 @@ def test_an_extra_that_is_missing_old_or_replaced_is_told(tmp_path):
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {number}\n")
     program = (
-        "import json, sys, dataclasses, fusedata.doctor as d; sys.path[:] = sys.argv[1:]; "
-        "found = [*(d._extra(name, extra) for name, extra in d.EXTRAS.items()), d._stand_in()]; "
+        "import json, sys, dataclasses, fusedata.doctor as d; from fusedata.extras import EXTRAS; sys.path[:] = sys.argv[1:]; "
+        "found = [*(d._extra(name, extra) for name, extra in EXTRAS.items()), d._stand_in()]; "
         "print(json.dumps({f.name: dataclasses.asdict(f) for f in found}))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, cwd=ROOT)

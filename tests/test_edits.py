@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -26,6 +27,8 @@ def corpora(folder: Path) -> None:
                 "solution": f"{name} says {(n + shift) % 4}" if n % 3 else "  ",
                 "other": f"{name} answers {n % 4}",
                 "kind": "good" if n % 5 else "bad",
+                "score": n / 100 if n % 4 else None,
+                "rated": n / 50,
             }
             for n in range(first, first + 30)
             for _ in range(1 + n % 2)
@@ -37,7 +40,7 @@ def drawn(stream: random.Random, folder: Path) -> dict[str, object]:
     """A recipe at random, and a limit."""
 
     def corpus(name: str) -> dict[str, object]:
-        described: dict[str, object] = {
+        described: dict[str, Any] = {
             "id": f"test/{name}",
             "path": str(folder / f"{name}.jsonl"),
             "prompt": "question",
@@ -48,6 +51,9 @@ def drawn(stream: random.Random, folder: Path) -> dict[str, object]:
             },
             "sampled": stream.random() < 0.6,
         }
+        if stream.random() < 0.5:
+            judge = stream.choice(["fusedata/hash-reward", "fusedata/hash-reward", "test/another"])
+            described["responses"] |= {"reward": {"column": stream.choice(["score", "rated"]), "model": judge}}
         if stream.random() < 0.4:
             described["take"] = stream.choice([5, 12, 25])
         if stream.random() < 0.3:
@@ -196,7 +202,7 @@ def test_a_prompt_that_is_too_long_is_a_row_with_a_reason_and_not_asked_again(mo
     assert rows["error"].null_count() == 0
 
 
-@pytest.mark.parametrize("value", [5, ["a"], {"b": 1}])
+@pytest.mark.parametrize("value", [5, [["a"]], {"b": 1}])
 def test_carried_responses_that_are_no_text_are_refused(tmp_path, value):
     path = write_corpus(tmp_path / "c.jsonl", [{"question": "One?", "answer": "1", "solution": value}])
     corpus = {"id": "test/c", "path": str(path), "prompt": "question", "answer": "answer"}

@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click import UsageError
+from hub_server import HubServer
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from runs import CARRIED, CORPUS, MODEL, SUMS, Engine, Stopper, built, fails, invoke, nasty
 
+import fusedata
+from fusedata.compare import compare
 from fusedata.errors import ConfigError, RunError
 from fusedata.inspect_ import Opened, Overview, opened, overview
-from fusedata.inspect_rows import head, known, query, samples
+from fusedata.inspect_rows import filtered, head, known, query, samples
+from fusedata.lineage import lineage
 from fusedata.plots import bars, clean, distribution, json_text, number, one_line, summarise
+from fusedata.store import read_run
 
 CONTROLS = {"\x1b", "\x9b", "\u202e"}
 
@@ -475,3 +481,121 @@ def test_numbers_are_written_shortly(value: float, step: float | None, written: 
 )
 def test_one_line_is_cut_with_a_mark(text: str, limit: int | None, line: str) -> None:
     assert one_line(text, limit) == line
+
+
+def test_a_prompt_tells_what_each_source_offered_and_where_it_comes_from(run: Path) -> None:
+    row = pl.read_parquet(run / "dataset/dpo/data/*.parquet").row(0, named=True)
+    found = lineage(read_run(run), row["prompt_id"])
+    assert found is not None
+    (offer,) = found.offers
+    assert (offer.source, offer.responses, offer.good, offer.bad) == (MODEL, 2, 1, 1)
+    assert (offer.high, offer.low) == (row["chosen_reward"], row["rejected_reward"])
+    assert offer.gap == pytest.approx(row["chosen_reward"] - row["rejected_reward"], abs=1e-8)
+    assert (offer.sft_reason, offer.pair_reason) == (None, None)
+    assert (found.corpus, found.corpus_row, found.license) == (CORPUS, row["corpus_row"], "mit")
+    assert found.revisions[CORPUS].startswith("sha256:")
+
+
+def test_an_offer_tells_why_its_source_gives_no_pair(tmp_path: Path) -> None:
+    run = built(tmp_path, dpo={"reward_gap": [0.5, 1.0], "reward_gap_model": "fusedata/hash-reward"})
+    prompt_id = pl.read_parquet(run / "prompts/*/*.parquet").filter(corpus=CORPUS)["prompt_id"][0]
+    found = lineage(read_run(run), prompt_id)
+    assert found is not None
+    assert [offer.sft_reason for offer in found.offers] == [None]
+    assert found.offers[0].pair_reason in {"gap too small", "reward prefers the wrong one"}
+
+
+def test_a_dropped_prompt_has_no_lineage(run: Path, source: Opened) -> None:
+    (dropped,) = query(source, "select prompt_id from dropped")["prompt_id"]
+    assert lineage(read_run(run), dropped) is None
+    assert "what each source offered" not in invoke("inspect", run, "--prompt", dropped)
+
+
+def test_a_condition_keeps_rows_of_the_datasets_that_have_its_columns(source: Opened, run: Path) -> None:
+    rewards = sorted(column(run, "dpo", "chosen_reward"))  # type: ignore[type-var]
+    kept = filtered(source, f"chosen_reward > {rewards[4]}")
+    assert sum(c.rows for c in overview(kept).counts if c.dataset == "dpo") == SUMS - 5
+    assert set(kept.tables) == {"dpo"}
+    assert '"rows":' in invoke("inspect", run, "--where", "corpus = 'test/sums'", "--json")
+
+
+@pytest.mark.parametrize("condition", ["nothing > 1", "chosen_reward >", ""])
+def test_a_wrong_condition_is_one_sentence(source: Opened, condition: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--where: .*\.$") as caught:
+        filtered(source, condition)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_condition_and_a_query_exclude_one_another(run: Path) -> None:
+    with pytest.raises(UsageError, match="--where goes with"):
+        invoke("inspect", run, "--where", "true", "--sql", "select 1")
+
+
+def test_two_releases_are_compared_row_by_row(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "later")
+    file = next((tmp_path / "later/dataset/dpo/data").glob("train-*.parquet"))
+    rows = pl.read_parquet(file)
+    moved = rows[0]["chosen_reward"] + 1
+    other = rows[1].with_columns(prompt_id=pl.lit("f" * 24))
+    pl.concat([rows[0].with_columns(chosen_reward=moved), other, rows[2:]]).write_parquet(file)
+    found = {one.dataset: one for one in compare(opened(run), opened(tmp_path / "later")).datasets}
+    dpo = found["dpo"]
+    assert (dpo.before, dpo.after, dpo.added, dpo.removed, dpo.any_change) == (SUMS, SUMS, 1, 1, 1)
+    assert dpo.changed == {"chosen_reward": 1}
+    assert dpo.examples == {
+        "added": ("f" * 24,),
+        "removed": (rows["prompt_id"][1],),
+        "changed": (rows["prompt_id"][0],),
+    }
+    before, after = dpo.numbers["reward gap"]
+    assert after.summary.total == pytest.approx((before.summary.total or 0) + 1, abs=0.2)
+    assert (found["sft"].added, found["sft"].removed, found["sft"].any_change) == (0, 0, 0)
+    printed = invoke("inspect", run, "--compare", tmp_path / "later")
+    assert "added 1, removed 1, changed 1, the same 10" in printed
+
+
+def test_a_changed_text_is_a_changed_row(tmp_path: Path) -> None:
+    for name, answer in (("a", "yes"), ("b", "no")):
+        (tmp_path / name).mkdir()
+        rows = [{"prompt": f"p{n}", "chosen": answer if n == 1 else "same", "rejected": "r"} for n in range(3)]
+        (tmp_path / name / "train.json").write_text(json.dumps(rows))
+    (found,) = compare(opened(tmp_path / "a"), opened(tmp_path / "b")).datasets
+    assert (found.any_change, found.added, dict(found.changed)) == (1, 0, {"chosen": 1})
+
+
+def test_a_release_without_rows_is_compared_with_one_that_has_some(run: Path, unfinished: Path) -> None:
+    found = compare(opened(unfinished), opened(run)).datasets
+    assert [(one.dataset, one.before, one.after, one.added) for one in found] == [
+        ("sft", 0, 1, 1),
+        ("dpo", 0, SUMS, SUMS),
+    ]
+
+
+def test_anyones_json_is_opened_as_messages(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
+    (tmp_path / "train.json").write_text(json.dumps([{"dataset": "d", "source_model": "m", "conversations": turns}]))
+    found = fusedata.open(tmp_path)
+    row = found.sft.collect().row(0, named=True)
+    assert row["messages"] == [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
+    assert (row["corpus"], row["source_model"], row["split"]) == ("d", "m", "train")
+    assert [(c.corpus, c.source_model, c.rows) for c in overview(found).counts] == [("d", "m", 1)]
+    with pytest.raises(AttributeError):
+        _ = found.rewards
+
+
+def test_a_runs_tables_are_lazy_frames(run: Path) -> None:
+    found = fusedata.open(str(run))
+    joined = found.responses.join(found.rewards, on=["prompt_id", "source_model", "sample"])
+    assert joined.select(pl.len()).collect().item() == 25
+    assert found.dpo.select("chosen_verdict").unique().collect().item() == "right"
+
+
+def test_a_hubs_dataset_is_looked_into(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{n}", "chosen": "longer", "rejected": "no"} for n in range(4)]
+    with HubServer() as server:
+        server.add("org/pairs", {"data/train-00000-of-00001.jsonl": "\n".join(map(json.dumps, rows)).encode()})
+        environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        command = [sys.executable, "-m", "fusedata", "inspect", "org/pairs", "--json"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["longer"] == {"longer": 4, "equal": 0, "shorter": 0}

@@ -22,7 +22,7 @@ HEAVY = {
     "sympy",
     "math_verify",
 }
-STAGES = {"collect", "sample", "verify", "reward", "publish"}
+STAGES = {"collect", "sample", "screen", "verify", "reward", "publish"}
 
 
 def imports(path: Path) -> set[str]:

@@ -140,7 +140,7 @@ def test_lazy_frame_equals_the_scanned_frames():
     columns = ["instruction", "conversations", "gen_input_configs.input_generator", "gen_input_configs.seed"]
     lazy = scan_lazy(located, columns)
     assert lazy is not None
-    assert lazy.collect(engine="streaming").equals(read(located, *columns))
+    assert pl.concat(lazy).collect(engine="streaming").equals(read(located, *columns))
 
 
 def test_lazy_frame_is_none_where_a_file_is_not_parquet(tmp_path):
@@ -163,7 +163,7 @@ def test_lazy_frame_of_damaged_pages_is_a_corpus_error_inside_explained(tmp_path
         ),
         parquet_columns.explained(located),
     ):
-        lazy.collect(engine="streaming")
+        pl.concat(lazy).collect(engine="streaming")
 
 
 # --- shapes of files ------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_parquet_files_of_different_numbers_read_as_one_type(tmp_path):
     lazy = scan_lazy(located, ["x"])
     assert read(located, "x")["x"].to_list() == [1.0, 2.5]
     assert lazy is not None
-    assert lazy.collect().equals(read(located, "x"))
+    assert pl.concat(lazy).collect().equals(read(located, "x"))
 
 
 def test_parquet_categories_read_as_text(tmp_path):
@@ -362,8 +362,26 @@ def test_missing_field_of_a_struct_is_refused(tmp_path):
     assert "there is no column 'x.b'" in refusal(corpus(tmp_path, "a.parquet"), "x.b")
 
 
-def test_path_into_a_parquet_list_is_refused(tmp_path):
-    pl.DataFrame({"x": [[{"a": 1}]]}).write_parquet(tmp_path / "a.parquet")
+def test_dotted_column_is_a_path_into_structs_in_lists(tmp_path):
+    rows = [
+        {"x": [{"a": 1, "b": {"c": ["p"]}}, {"a": None, "b": None}]},
+        {"x": []},
+        {"x": None},
+        {"x": [{"a": 2, "b": {"c": None}}]},
+    ]
+    lines(tmp_path / "a.jsonl", *rows)
+    pl.DataFrame(rows).write_parquet(tmp_path / "b.parquet")
+    for name in ("a.jsonl", "b.parquet"):
+        frame = read(corpus(tmp_path, name), "x.a", "x.b.c")
+        assert frame["x.a"].to_list() == [[1, None], [], None, [2]]
+        assert frame["x.b.c"].to_list() == [[["p"], None], [], None, [None]]
+    lazy = scan_lazy(corpus(tmp_path, "b.parquet"), ["x.b.c"])
+    assert lazy is not None
+    assert pl.concat(lazy).collect()["x.b.c"].to_list() == [[["p"], None], [], None, [None]]
+
+
+def test_path_into_a_list_of_anything_but_structs_is_refused(tmp_path):
+    pl.DataFrame({"x": [[1]]}).write_parquet(tmp_path / "a.parquet")
     assert "there is no column 'x.a'" in refusal(corpus(tmp_path, "a.parquet"), "x.a")
 
 

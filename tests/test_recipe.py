@@ -67,7 +67,7 @@ def test_every_mistake_is_told_at_once_with_its_key_in_order_of_the_file(tmp_pat
         reward_gap = [0.1, 0.01]
         same_source_model = "yes"
         [split]
-        order = "random"
+        order = "rows"
         sft = 2
         test = 1
     """
@@ -97,7 +97,7 @@ def test_every_mistake_is_told_at_once_with_its_key_in_order_of_the_file(tmp_pat
         "reward.model: must be a string, in quotes (found 2024-01-01).",
         "dpo.reward_gap: [0.1, 0.01] has its ends swapped: write [0.01, 0.1].",
         'dpo.same_source_model: must be true or false (found "yes").',
-        "split.order: must be 'pairs_first', 'ratio' or 'shared' (found \"random\").",
+        "split.order: must be 'pairs_first', 'ratio', 'random' or 'shared' (found \"rows\").",
         "split.sft: must be at most 1.0 (found 2).",
         "split.test: must be less than 1.0 (found 1).",
     ]
@@ -194,7 +194,7 @@ def test_a_gap_of_one_number_and_whole_numbers_are_allowed(tmp_path):
         ),
         (
             HEAD + TAIL + "[split]\nsft = 0.4\n",
-            ['split.sft: goes with order = "ratio" only (the order is "pairs_first").'],
+            ['split.sft: goes with order = "ratio" or "random" only (the order is "pairs_first").'],
         ),
     ],
 )  # fmt: skip

@@ -5,14 +5,19 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import TemplateError
+from reward_models import save_llama_3_tokenizer
 from runs import invoke
 
 from fusedata.errors import ConfigError
+from fusedata.reward.chat import conversation, whole_tokens
 from fusedata.reward.protocol import TOO_LONG, Item, Scored
 from fusedata.reward.rows import (
     BOTH,
@@ -30,6 +35,63 @@ from fusedata.testing import HashReward
 ROOT = Path(__file__).parents[1]
 STAND_IN = "fusedata/preference-head-smollm2-135m"
 TURNS = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+
+
+LONG = Item(
+    (
+        {"role": "system", "content": "请用中文回答。"},
+        {"role": "user", "content": "一加一等于几？"},
+        {"role": "assistant", "content": "二。"},
+        {"role": "user", "content": "And two and two?"},
+    ),
+    "四。",
+)
+"""A system prompt, two turns, and Chinese."""
+LLAMA_3_TEXT = (
+    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n请用中文回答。<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\n一加一等于几？<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n二。<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nAnd two and two?<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n"
+)
+QWEN_TEXT = (
+    "<|im_start|>system\n请用中文回答。<|im_end|>\n<|im_start|>user\n一加一等于几？<|im_end|>\n"
+    "<|im_start|>assistant\n二。<|im_end|>\n<|im_start|>user\nAnd two and two?<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+def tokenizer_with(folder: Path, template: str) -> Any:
+    """A tokenizer that writes conversations by the chat template of a real model, as trl ships it."""
+    from transformers import AutoTokenizer
+
+    found = find_spec("trl")
+    if found is None or not found.origin:
+        pytest.skip("trl is not installed: it ships the chat templates")
+    text = (Path(found.origin).parent / "chat_templates" / f"{template}.jinja").read_text()
+    save_llama_3_tokenizer(folder, text)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "end"),
+    [("llama3", LLAMA_3_TEXT, "四。<|eot_id|>"), ("qwen2_5", QWEN_TEXT, "四。<|im_end|>\n")],
+)
+def test_the_chat_template_sees_the_system_prompt_all_turns_and_the_response(
+    tmp_path: Path, template: str, prompt: str, end: str
+):
+    tokenizer = tokenizer_with(tmp_path, template)
+    assert conversation(tokenizer, LONG) == (prompt, prompt + end)
+    tokens, prefix = whole_tokens(tokenizer, LONG)
+    assert tokenizer.decode(tokens) == prompt + end
+    assert tokenizer.decode(tokens[:prefix]) == prompt
+
+
+def test_a_template_without_a_place_for_a_system_prompt_refuses_it(tmp_path: Path):
+    tokenizer = tokenizer_with(tmp_path, "gemma")
+    with pytest.raises(TemplateError, match="System role not supported"):
+        conversation(tokenizer, LONG)
+    without = Item(LONG.messages[1:], LONG.response)
+    assert "二。" in conversation(tokenizer, without)[0]
 
 
 class Watched(HashReward):

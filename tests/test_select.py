@@ -1,6 +1,7 @@
 """`select` against a naive oracle in plain Python, and an example of each reason."""
 
 import math
+import random
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from fusedata.recipe import Dpo
+from fusedata.rules import Dpo, Sft
 from fusedata.select import REASONS, Selection, near_limits, select
 
 Row = dict[str, Any]
@@ -21,6 +22,7 @@ SCHEMA = {
     "text_id": pl.String,
     "passed": pl.Boolean,
     "reward": pl.Float64,
+    "flaw": pl.String,
 }
 KEY = ("prompt_id", "source_model", "sample")
 WINDOW = Dpo(reward_gap=(0.01, 0.1))
@@ -37,30 +39,56 @@ responses = st.fixed_dictionaries(
         "text_id": st.sampled_from([None, "t1", "t2", "t3", "t4"]),
         "passed": st.sampled_from([None, True, False]),
         "reward": rewards,
+        "flaw": st.sampled_from([None, None, None, "refusal"]),
     }
 )
-tables = st.lists(responses, max_size=40, unique_by=lambda row: tuple(row[k] for k in KEY))
+
+
+def crowded(seed: int) -> list[Row]:
+    """A table in which most prompts give something: many answers, most of them judged, scored and different."""
+    draw = random.Random(seed)
+    keys = [
+        (f"p{n}", model, sample) for n in range(3) for model in ("a/one", "b/two", "c/three") for sample in range(4)
+    ]
+    return [
+        {
+            **dict(zip(KEY, key, strict=True)),
+            "text_id": draw.choice([None, *(f"t{n}" for n in range(8))]),
+            "passed": draw.choice([None, True, True, False, False]),
+            "reward": draw.choice([None, float("nan"), *(n / 100 for n in range(10, 22))]),
+            "flaw": draw.choice([None, None, None, "refusal"]),
+        }
+        for key in keys
+        if draw.random() < 0.9
+    ]
+
+
+few = st.lists(responses, max_size=40, unique_by=lambda row: tuple(row[k] for k in KEY))
+tables = st.one_of(few, st.integers(0, 2**32).map(crowded))
+windows = st.sampled_from([None, (0.01, 0.1), (0.0, 0.02), (0.05, 0.05), (-0.1, 0.1), (0.1, 5.0)])
+targets = st.sampled_from([None, "a/one", "b/two", "z/silent"])
 dpos = st.one_of(
     st.none(),
-    st.builds(
-        Dpo,
-        same_source_model=st.booleans(),
-        reward_gap=st.sampled_from([None, (0.01, 0.1), (0.0, 0.02), (0.05, 0.05), (-0.1, 0.1), (0.1, 5.0)]),
-    ),
+    st.builds(Dpo, same_source_model=st.booleans(), reward_gap=windows),
+    st.builds(Dpo, per=st.just("source_model"), weight_temperature=st.just(0.05), reward_gap=windows),
+    st.builds(Dpo, method=st.just("wrpo"), target=targets, reward_gap=windows),
 )
+sfts = st.sampled_from([Sft(), Sft(per="source_model", weight_temperature=0.05)])
 
 
 def chosen_among(
-    rows: list[Row], *, checked: bool = True, rewarded: bool = True, dpo: Dpo | None = WINDOW
+    rows: list[Row], *, checked: bool = True, rewarded: bool = True, dpo: Dpo | None = WINDOW, **more: Any
 ) -> Selection:
-    return select(pl.LazyFrame(rows, schema=SCHEMA, orient="row"), checked=checked, rewarded=rewarded, dpo=dpo)
+    return select(pl.LazyFrame(rows, schema=SCHEMA, orient="row"), checked=checked, rewarded=rewarded, dpo=dpo, **more)
 
 
-def response(reward: float | None, *, passed: bool | None = None, text: str | None = "", **key: Any) -> Row:
+def response(
+    reward: float | None, *, passed: bool | None = None, text: str | None = "", flaw: str | None = None, **key: Any
+) -> Row:
     """A response of prompt `p`; each has a text of its own unless told otherwise."""
     key = {"prompt_id": "p", "source_model": "a/one", "sample": 0, **key}
     own = f"{key['source_model']} {key['sample']}" if text == "" else text
-    return {**key, "text_id": own, "passed": passed, "reward": reward}
+    return {**key, "text_id": own, "passed": passed, "reward": reward, "flaw": flaw}
 
 
 def right(reward: float | None, sample: int = 0, **changes: Any) -> Row:
@@ -88,22 +116,24 @@ def score(row: Row, rewarded: bool) -> Decimal | None:
 class Group:
     """The responses of one prompt that may pair with one another."""
 
-    def __init__(self, rows: list[Row], checked: bool, rewarded: bool) -> None:
+    def __init__(self, rows: list[Row], checked: bool, rewarded: bool, screened: bool = False) -> None:
         self.checked = checked
         self.answered = [{**r, "score": score(r, rewarded)} for r in rows if r["text_id"] is not None]
-        self.judged = [r for r in self.answered if not checked or r["passed"] is not None]
-        self.good = [r for r in self.answered if not checked or r["passed"] is True]
-        self.bad = [r for r in self.answered if not checked or r["passed"] is False]
-        named = sorted(self.answered, key=lambda r: (r["source_model"], r["sample"]))
+        self.kept = [r for r in self.answered if not screened or r["flaw"] is None]
+        self.judged = [r for r in self.kept if not checked or r["passed"] is not None]
+        self.good = [r for r in self.kept if not checked or r["passed"] is True]
+        self.bad = [r for r in self.kept if not checked or r["passed"] is False]
+        named = sorted(self.kept, key=lambda r: (r["source_model"], r["sample"]))
         scored = [r for r in named if r["score"] is not None]
         self.chosen = max((r for r in scored if r in self.good), key=lambda r: r["score"], default=None)
         self.rejected = min((r for r in scored if r in self.bad), key=lambda r: r["score"], default=None)
-        self.texts = {r["text_id"] for r in self.answered}
+        self.texts = {r["text_id"] for r in self.kept}
         self.scored_texts = {r["text_id"] for r in scored}
 
     def sft_reason(self) -> str | None:
         for rows, reason in (
             (self.answered, "no response"),
+            (self.kept, "screened out"),
             (self.judged, "unjudged"),
             (self.good, "no correct response"),
         ):
@@ -113,7 +143,7 @@ class Group:
 
     def pair_reason(self, window: tuple[float, float] | None) -> str | None:
         lacking = self.sft_reason()
-        if lacking in {"no response", "unjudged", "no correct response"}:
+        if lacking in {"no response", "screened out", "unjudged", "no correct response"}:
             return lacking
         if not self.bad:
             return "no incorrect response"
@@ -123,10 +153,10 @@ class Group:
             return "identical texts" if len(self.texts) == 1 else "not scored"
         if self.chosen is not self.rejected and self.chosen["text_id"] == self.rejected["text_id"]:
             return "identical texts"
-        return self.gap_reason(window)
+        return self.gap_reason(self.chosen, self.rejected, window)
 
-    def gap_reason(self, window: tuple[float, float] | None) -> str | None:
-        gap = self.chosen["score"] - self.rejected["score"]
+    def gap_reason(self, chosen: Row, rejected: Row, window: tuple[float, float] | None) -> str | None:
+        gap = chosen["score"] - rejected["score"]
         if window and gap < 0 and gap < exact(window[0]):
             return "reward prefers the wrong one"
         if window and gap > exact(window[1]):
@@ -148,36 +178,162 @@ def identity(row: Row) -> tuple[str, str, int]:
     return row["text_id"], row["source_model"], row["sample"]
 
 
-def oracle(rows: list[Row], checked: bool, rewarded: bool, dpo: Dpo | None) -> tuple[list[Any], list[Any], list[Any]]:
-    """The rows of `sft`, `pairs` (without rewards) and `reasons`."""
-    sft, pairs, reasons = [], [], []
+def against_target(
+    sources: list[Group], target: Group, window: tuple[float, float] | None
+) -> tuple[str | None, tuple[Row, Row, Row] | None]:
+    """WRPO, read off the paper: x, the best of any source model, the target's best, the target's worst."""
+    best = first_best([g for g in sources if g.chosen])
+    if not sources or best is None:
+        return nearest([g.sft_reason() for g in sources]) if sources else "no response", None
+    if not target.answered:
+        return "no response of the target", None
+    reason = target.pair_reason(None)
+    if reason is None and best.chosen["text_id"] == target.rejected["text_id"]:
+        reason = "identical texts"
+    reason = reason or target.gap_reason(best.chosen, target.rejected, window)
+    return reason, None if reason else (best.chosen, target.chosen, target.rejected)
+
+
+def oracle(
+    rows: list[Row], dpo: Dpo | None, sft: Sft, **how: bool
+) -> tuple[list[Any], list[Any], list[Any], list[float]]:
+    """The rows of `sft`, `pairs` (without rewards and weights) and `reasons`; the rewards of the pairs' chosen."""
+    found, pairs, reasons, rewards = [], [], [], []
     for prompt in sorted({r["prompt_id"] for r in rows}):
         own = [r for r in rows if r["prompt_id"] == prompt]
-        models = sorted({r["source_model"] for r in own})
-        by_model = [Group([r for r in own if r["source_model"] == m], checked, rewarded) for m in models]
-        across = dpo is not None and not dpo.same_source_model
-        groups = [Group(own, checked, rewarded)] if across else by_model
+        target = dpo.target if dpo else None
+        models = sorted({r["source_model"] for r in own} - {target})
+        by_model = [Group([r for r in own if r["source_model"] == m], **how) for m in models]
         window = dpo.reward_gap if dpo else None
-        pair_reason = nearest([g.pair_reason(window) for g in groups]) if dpo else None
-        reasons.append((prompt, nearest([g.sft_reason() for g in by_model]), pair_reason))
-        if winner := first_best([g for g in by_model if g.chosen]):
-            sft.append((prompt, *identity(winner.chosen)))
-        fitting = [g for g in groups if dpo and g.pair_reason(window) is None]
-        if pair := first_best(fitting):
-            pairs.append((prompt, *identity(pair.chosen), *identity(pair.rejected)))
-    return sft, pairs, reasons
+        sft_reason = nearest([g.sft_reason() for g in by_model]) if by_model else "no response"
+        pair_reason, made = None, []
+        if dpo and dpo.method == "wrpo":
+            pair_reason, sides = against_target(
+                by_model, Group([r for r in own if r["source_model"] == target], **how), window
+            )
+            made = [sides] if sides else []
+        elif dpo:
+            groups = by_model if dpo.same_source_model else [Group(own, **how)]
+            pair_reason = nearest([g.pair_reason(window) for g in groups])
+            fitting = [g for g in groups if g.pair_reason(window) is None]
+            kept = fitting if dpo.per == "source_model" else [first_best(fitting)] if fitting else []
+            made = [(g.chosen, g.rejected) for g in kept]
+        reasons.append((prompt, sft_reason, pair_reason))
+        best = [g for g in by_model if g.chosen]
+        found += [
+            (prompt, *identity(g.chosen))
+            for g in (best if sft.per == "source_model" else [first_best(best)] if best else [])
+        ]
+        pairs += [(prompt, *(value for side in sides for value in identity(side))) for sides in made]
+        rewards += [float(sides[0]["score"]) for sides in made]
+    return found, pairs, reasons, rewards
 
 
 @settings(max_examples=400, deadline=None)
-@given(tables, st.booleans(), st.booleans(), dpos)
+@given(tables, st.booleans(), st.booleans(), st.booleans(), dpos, sfts)
 def test_selection_equals_that_of_a_naive_oracle(
-    rows: list[Row], checked: bool, rewarded: bool, dpo: Dpo | None
+    rows: list[Row], checked: bool, rewarded: bool, screened: bool, dpo: Dpo | None, sft: Sft
 ) -> None:
-    found = chosen_among(rows, checked=checked, rewarded=rewarded, dpo=dpo)
-    sft, pairs, reasons = oracle(rows, checked, rewarded, dpo)
-    assert found.sft.rows() == sft
-    assert found.pairs.drop("chosen_reward", "rejected_reward").rows() == pairs
+    how = {"checked": checked, "rewarded": rewarded, "screened": screened}
+    found = chosen_among(rows, dpo=dpo, sft=sft, **how)
+    expected, pairs, reasons, rewards = oracle(rows, dpo, sft, **how)
+    assert found.sft.drop("weight", strict=False).rows() == expected
+    assert found.pairs.drop("chosen_reward", "rejected_reward", "weight", strict=False).rows() == pairs
     assert found.reasons.rows() == reasons
+    assert found.pairs["chosen_reward"].to_list() == rewards
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables, st.floats(1e-6, 100))
+def test_weights_are_the_softmax_of_the_reward_over_the_rows_of_a_prompt(rows: list[Row], temperature: float) -> None:
+    dense = {"per": "source_model", "weight_temperature": temperature}
+    selection = chosen_among(rows, checked=False, dpo=Dpo(**dense), sft=Sft(**dense))
+    known = {tuple(row[k] for k in KEY): row["reward"] for row in rows}
+    chosen = selection.pairs.select("prompt_id", "chosen_source_model", "chosen_sample", "weight")
+    for found in (selection.sft.select(*KEY, "weight"), chosen):
+        for (_,), own in found.group_by("prompt_id"):
+            given_ = [known[row[:3]] for row in own.rows()]
+            powers = [math.exp((reward - max(given_)) / temperature) for reward in given_]
+            assert own["weight"].to_list() == pytest.approx([power / sum(powers) for power in powers])
+            assert sum(own["weight"]) == pytest.approx(1)
+
+
+def test_no_weights_are_given_where_a_prompt_gives_one_row() -> None:
+    found = chosen_among([right(0.2), wrong(0.15)])
+    assert "weight" not in [*found.sft.columns, *found.pairs.columns]
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables)
+def test_what_has_a_flaw_might_as_well_not_be_there(rows: list[Row]) -> None:
+    clean = [row for row in rows if row["flaw"] is None]
+    among_all, among_clean = chosen_among(rows, screened=True), chosen_among(clean, screened=False)
+    assert_frame_equal(among_all.sft, among_clean.sft)
+    assert_frame_equal(among_all.pairs, among_clean.pairs)
+
+
+def test_what_has_a_flaw_is_neither_chosen_nor_rejected() -> None:
+    rows = [right(0.3, 0, flaw="truncated"), right(0.2, 1), wrong(0.15, 2, flaw="refusal"), wrong(0.17, 3)]
+    (pair,) = chosen_among(rows, screened=True).pairs.rows(named=True)
+    assert (pair["chosen_sample"], pair["rejected_sample"]) == (1, 3)
+
+
+def test_each_source_model_gives_a_pair_of_its_own_where_that_is_asked_for() -> None:
+    rows = [
+        row for model in ("a/one", "b/two") for row in (right(0.2, source_model=model), wrong(0.15, source_model=model))
+    ]
+    dense = Dpo(per="source_model", weight_temperature=1.0, reward_gap=(0.01, 0.1))
+    assert chosen_among(rows, dpo=dense).pairs["chosen_source_model"].to_list() == ["a/one", "b/two"]
+
+
+def test_wrpo_never_pairs_a_source_with_the_same_text_of_the_target() -> None:
+    rows = [response(0.2, source_model="one", text="same"), response(0.1, source_model="own", text="same")]
+    rows.append(response(0.15, sample=1, source_model="own"))
+    assert pair_reason(rows, checked=False, dpo=Dpo(method="wrpo", target="own")) == "identical texts"
+
+
+def test_what_has_a_flaw_takes_part_where_nothing_is_screened() -> None:
+    assert chosen_among([right(0.2, flaw="refusal")], dpo=None).sft.height == 1
+
+
+def test_the_target_is_never_an_sft_source() -> None:
+    rows = [response(0.9, source_model="own"), response(0.1, source_model="other")]
+    found = chosen_among(rows, checked=False, dpo=Dpo(method="wrpo", target="own"))
+    assert found.sft["source_model"].to_list() == ["other"]
+
+
+def test_a_prompt_that_only_the_target_answered_has_no_response() -> None:
+    found = chosen_among([response(0.2, source_model="own")], checked=False, dpo=Dpo(method="wrpo", target="own"))
+    assert found.reasons.rows() == [("p", "no response", "no response")]
+
+
+def test_a_row_of_wrpo_is_the_best_of_the_sources_and_the_best_and_worst_of_the_target() -> None:
+    rows = [response(reward, sample=n, source_model="own") for n, reward in enumerate((0.12, 0.15, 0.11, 0.14))]
+    rows += [response(0.17, source_model="one"), response(0.19, source_model="two")]
+    (row,) = chosen_among(rows, checked=False, dpo=Dpo(method="wrpo", target="own")).pairs.rows(named=True)
+    assert (row["chosen_source_model"], row["chosen_reward"]) == ("two", 0.19)
+    assert (row["chosen_own_source_model"], row["chosen_own_sample"]) == ("own", 1)
+    assert (row["rejected_source_model"], row["rejected_sample"], row["rejected_reward"]) == ("own", 2, 0.11)
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "reason"),
+    [
+        (0.2, (0.1, 0.1), "gap too small"),
+        (0.2, (0.1,), "identical texts"),
+        (0.1, (0.15, 0.12), "gap too small"),
+        (0.2, (0.1, None), "not scored"),
+        (0.2, (), "no response of the target"),
+        (None, (0.2, 0.1), "not scored"),
+        (0.2, (0.19, 0.1), None),
+    ],
+)
+def test_wrpo_needs_two_of_the_target_and_a_source_that_beats_the_worse(
+    source: float | None, own: tuple[float | None, ...], reason: str | None
+) -> None:
+    rows = [response(source, source_model="one")]
+    rows += [response(reward, sample=n, source_model="own") for n, reward in enumerate(own)]
+    assert pair_reason(rows, checked=False, dpo=Dpo(method="wrpo", target="own")) == reason
 
 
 @settings(max_examples=100, deadline=None)
@@ -196,7 +352,8 @@ def test_row_order_never_matters(rows: list[Row], random: Any, checked: bool, dp
 @given(tables, dpos)
 def test_selecting_among_what_was_selected_changes_nothing(rows: list[Row], dpo: Dpo | None) -> None:
     first = chosen_among(rows, dpo=dpo)
-    sides = [("chosen_source_model", "chosen_sample"), ("rejected_source_model", "rejected_sample")]
+    names = [name for name in ("chosen", "chosen_own", "rejected") if f"{name}_sample" in first.pairs.columns]
+    sides = [(f"{name}_source_model", f"{name}_sample") for name in names]
     keys = {(r["prompt_id"], r[m], r[s]) for m, s in sides for r in first.pairs.iter_rows(named=True)}
     again = chosen_among([r for r in rows if (r["prompt_id"], r["source_model"], r["sample"]) in keys], dpo=dpo)
     assert_frame_equal(first.pairs, again.pairs)
@@ -233,6 +390,8 @@ def test_each_prompt_has_a_row_or_one_reason(rows: list[Row], checked: bool, rew
 
 REASONED = {
     "no response": [right(0.2, text=None), wrong(0.1, text=None)],
+    "screened out": [right(0.2, flaw="refusal"), wrong(0.1, flaw="truncated")],
+    "no response of the target": [right(0.2), wrong(0.1)],
     "unjudged": [response(0.2, passed=None), response(0.1, passed=None, sample=1)],
     "no correct response": [wrong(0.2, 0), wrong(0.1)],
     "no incorrect response": [right(0.2), right(0.1, 1)],
@@ -248,14 +407,18 @@ def pair_reason(rows: list[Row], **options: Any) -> str | None:
     return chosen_among(rows, **options).reasons["pair_reason"].item()
 
 
+OF_THE_TARGET = "no response of the target"
+
+
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_prompt_without_a_pair_bears_its_reason(reason: str) -> None:
-    assert pair_reason(REASONED[reason]) == reason
+    dpo = Dpo(method="wrpo", target="own") if reason == OF_THE_TARGET else WINDOW
+    assert pair_reason(REASONED[reason], screened=True, dpo=dpo) == reason
 
 
-@pytest.mark.parametrize("reason", ["no response", "unjudged", "no correct response"])
+@pytest.mark.parametrize("reason", ["no response", "screened out", "unjudged", "no correct response"])
 def test_a_prompt_without_an_sft_row_bears_its_reason(reason: str) -> None:
-    assert chosen_among(REASONED[reason]).reasons["sft_reason"].item() == reason
+    assert chosen_among(REASONED[reason], screened=True).reasons["sft_reason"].item() == reason
 
 
 @pytest.mark.parametrize("reward", [None, float("nan"), float("inf"), float("-inf")])

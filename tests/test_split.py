@@ -1,22 +1,26 @@
 """`assign` and `held_out`: every prompt has one place, decided by hashes of ids alone."""
 
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from conftest import recipe_over
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from fusedata.recipe import Split
+from fusedata.rules import Split
 from fusedata.schema import digest
 from fusedata.select import Selection
-from fusedata.split import assign, held_out
+from fusedata.split import asked, assign, held_out
 
 REASON = "gap too small"
 KINDS = ("pair", "sft only", "no row", "unanswered")
 RATIO = Split(order="ratio", sft=0.4)
-SPLITS = [Split(), RATIO, Split(order="ratio", sft=0.0), Split(order="ratio", sft=1.0), Split(order="shared")]
+RANDOM = Split(order="random", sft=1 / 3)
+SPLITS = [Split(), RATIO, RANDOM, Split(order="ratio", sft=0.0), Split(order="ratio", sft=1.0), Split(order="shared")]
 
 prompt_tables = st.lists(st.tuples(st.sampled_from(["c/one", "c/two"]), st.sampled_from(KINDS)), max_size=60).map(
     lambda rows: [(digest(str(number)), *row) for number, row in enumerate(rows)]
@@ -80,11 +84,37 @@ def test_a_prompt_feeds_only_what_it_has_a_row_for(rows: list[Any], split: Split
 @given(prompt_tables, st.floats(0, 1))
 def test_a_ratio_gives_sft_the_whole_part_of_its_share_of_each_corpus_with_pairs(rows: list[Any], share: float) -> None:
     places = assigned(rows, Split(order="ratio", sft=share))
+    exact = Split(order="ratio", sft=share).share
     for corpus in ("c/one", "c/two"):
         pairs = sum(kind == "pair" for _, name, kind in rows if name == corpus)
         own = [place for place in places.values() if place["corpus"] == corpus]
-        assert sum(place["sft"] for place in own) == int(share * pairs)
-        assert sum(place["dpo"] for place in own) == pairs - int(share * pairs)
+        assert sum(place["sft"] for place in own) == int(exact * pairs)
+        assert sum(place["dpo"] for place in own) == pairs - int(exact * pairs)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (0.4, Fraction(2, 5)),
+        (0.29, Fraction(29, 100)),
+        (1 / 3, Fraction(1, 3)),
+        (0.3333333333333333, Fraction(1, 3)),
+        (0.333, Fraction(333, 1000)),
+        (0.12345, Fraction(12345, 100_000)),
+        (0, Fraction(0)),
+        (1, Fraction(1)),
+    ],
+)
+def test_a_share_is_the_fraction_that_it_is_written_for(written: float, meant: Fraction) -> None:
+    assert Split(order="ratio", sft=written).share == meant
+
+
+@pytest.mark.parametrize(
+    ("share", "prompts", "sft"), [(0.29, 100, 29), (0.57, 100, 57), (1 / 3, 3, 1), (1 / 3, 300, 100)]
+)
+def test_a_ratio_counts_exactly_where_floats_would_not(share: float, prompts: int, sft: int) -> None:
+    places = assigned(made(prompts), Split(order="ratio", sft=share))
+    assert sum(place["sft"] for place in places.values()) == sft
 
 
 @pytest.mark.parametrize(("prompts", "sft"), [(51_098, 20_439), (20_374, 8_149), (9_435, 3_774)])
@@ -145,7 +175,57 @@ def test_a_prompt_without_a_correct_response_is_dropped_for_that() -> None:
 
 
 def test_no_prompts_have_no_places() -> None:
-    assert assigned([], RATIO) == {}
+    assert all(assigned([], split) == {} for split in SPLITS)
+
+
+def test_random_shares_out_all_prompts_whatever_they_gave() -> None:
+    kinds = [made(1, kind, f"c/one {n} {kind}")[0] for n in range(120) for kind in KINDS]
+    rows = [(prompt, "c/one", kind) for prompt, _, kind in kinds]
+    of_sft = {p for p, place in assigned([(p, c, "pair") for p, c, _ in rows], RANDOM).items() if place["sft"]}
+    assert len(of_sft) == len(rows) // 3
+    for prompt, place in assigned(rows, RANDOM).items():
+        kind = {p: k for p, _, k in rows}[prompt]
+        assert place["sft"] == (prompt in of_sft and kind in {"pair", "sft only"})
+        assert place["dpo"] == (prompt not in of_sft and kind == "pair")
+
+
+def test_random_drops_a_prompt_for_the_reason_of_its_own_part() -> None:
+    places = assigned(made(30, "sft only"), RANDOM)
+    assert {place["dropped"] for place in places.values() if not place["sft"]} == {REASON}
+    places = assigned(made(30, "no row"), RANDOM)
+    assert sorted(place["dropped"] for place in places.values()) == [REASON] * 20 + ["no correct response"] * 10
+
+
+def wrpo(**changes: Any) -> Any:
+    models = [{"id": "test/source"}, {"id": "test/own"}]
+    dpo = {"method": "wrpo", "target": "test/own"}
+    split = {"order": "random", "sft": 1 / 3}
+    return recipe_over(Path("unused"), **{"source_models": models, "dpo": dpo, "split": split, **changes})
+
+
+def test_a_target_is_asked_only_the_prompts_that_feed_no_sft() -> None:
+    rows = made(30)
+    known = prompts_of(rows).with_columns(sampled=True)
+    to_own = set(asked(known, wrpo(), "test/own")["prompt_id"])
+    assert to_own == {prompt for prompt, place in assigned(rows, RANDOM).items() if place["dpo"]}
+    assert asked(known, wrpo(), "test/source").height == 30
+    assert asked(known, wrpo(dpo=None, split={}), "test/own").height == 30
+
+
+def test_nobody_is_asked_what_is_not_sampled() -> None:
+    known = prompts_of(made(30)).with_columns(sampled=False)
+    assert all(asked(known, wrpo(), model).is_empty() for model in ("test/own", "test/source"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(prompt_tables, st.sampled_from(SPLITS), st.integers(1, 4))
+def test_rows_are_counted_where_a_prompt_gives_several(rows: list[Any], split: Split, times: int) -> None:
+    one = selected(rows)
+    several = Selection(*(pl.concat([frame] * times) for frame in (one.sft, one.pairs)), one.reasons)
+    places = assign(prompts_of(rows), several, split, 42)
+    assert places["sft_rows"].to_list() == (places["sft"].cast(pl.Int64) * times).to_list()
+    assert places["pairs"].to_list() == (places["dpo"].cast(pl.Int64) * times).to_list()
+    assert places.drop("sft_rows", "pairs").equals(assign(prompts_of(rows), one, split, 42).drop("sft_rows", "pairs"))
 
 
 # The test split.
@@ -173,6 +253,13 @@ def test_at_least_one_row_is_held_out_and_one_is_not(count: int, share: float) -
 @pytest.mark.parametrize("count", [0, 1])
 def test_of_less_than_two_rows_none_is_held_out(count: int) -> None:
     assert places(ids(count), 0.5) == [False] * count
+
+
+def test_the_rows_of_one_prompt_are_never_held_out_of_each_other() -> None:
+    one = pl.Series("prompt_id", ["p", "p", "p"])
+    assert places(one, 0.5) == [False] * 3
+    two = pl.Series("prompt_id", ["p", "q", "p", "q", "p"])
+    assert set(zip(two, places(two, 0.5), strict=True)) in ({("p", True), ("q", False)}, {("p", False), ("q", True)})
 
 
 def test_a_share_of_nothing_holds_nothing_out() -> None:

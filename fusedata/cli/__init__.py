@@ -10,14 +10,19 @@ from fusedata import __version__
 from fusedata.errors import FusedataError
 
 _COMMANDS = {
+    "audit": "Audit datasets, ours or anyone's: schema, leakage, duplicates, lengths, verdicts.",
     "build": "Build the SFT and DPO datasets of a recipe.",
     "calibrate": "Propose a reward window for another reward model, from scored responses.",
     "doctor": "Say what is here (GPU, vLLM, Docker, hubs, tokens, disk) and what else would enable what.",
+    "export": "Write datasets as TRL, LLaMA-Factory, ms-swift, ShareGPT or FuseAI read them.",
     "inspect": "Look into a run: counts, distributions, sample rows, SQL.",
+    "push": "Push a finished dataset to Hugging Face and ModelScope.",
     "recipes": "List the recipes and profiles that ship, or copy one to edit.",
+    "report": "Write a page about a run: figures, and its pairs side by side.",
     "reward": "Score responses by a reward model, one JSON line each.",
     "sandbox": "Build the image in which programs are judged, and test it on this machine.",
     "status": "Say what a run has done, what failed and why, and what is left.",
+    "train": "Train a target model on a dataset: SFT, then DPO.",
     "verify": "Judge answers or programs, one JSON line each.",
 }
 

@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fusedata.cli.push_command import chosen_target, push_json, show_pushed, target_options
+
 if TYPE_CHECKING:
+    from fusedata.build import Build
     from fusedata.dataset import Datasets
+    from fusedata.publishing import HubName, Publish
 
 DEFAULT_PROFILE = "local"
 
@@ -26,20 +30,34 @@ DEFAULT_PROFILE = "local"
     help="With --dry-run: build N prompts for real first, beside the run, and reckon from what that took.",
 )
 @click.option(
-    "--force-stage", multiple=True, metavar="STAGE", help="Make a stage anew: prompts, responses, verdicts or rewards."
+    "--force-stage",
+    multiple=True,
+    metavar="STAGE",
+    help="Make a stage anew: prompts, responses, verdicts, rewards or flaws.",
 )
+@click.option("--push", is_flag=True, help="Push the datasets when they are built; what follows says where.")
+@target_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def build_command(
     recipe: str,
+    *,
     profile: str | None,
     out: Path | None,
     limit: int | None,
     dry_run: bool,
     calibrate: int | None,
     force_stage: tuple[str, ...],
+    push: bool,
+    hubs: "tuple[HubName, ...]",
+    repo: str | None,
+    public: bool,
+    tag: str | None,
+    allow_stand_ins: bool,
     as_json: bool,
 ) -> None:
-    """Build the SFT and DPO datasets of RECIPE (a shipped name or a .toml file).
+    """Build the SFT and DPO datasets of RECIPE (a shipped name or a .toml file), or of a mixture of recipes.
+
+    Each recipe of a mixture is built in a run of its own, RUN/RECIPE; --limit and --force-stage hold for each.
 
     A build that was stopped goes on where it stopped: run the same command again.
     """
@@ -47,12 +65,29 @@ def build_command(
     from fusedata.cli.estimate_view import show_estimate
     from fusedata.cli.progress import TerminalReporter
     from fusedata.errors import ConfigError
+    from fusedata.mixture import Mixture, find_named, load_named
     from fusedata.profile import find_profile, load_profile
-    from fusedata.recipe import find_recipe, load_recipe
 
-    asked = load_recipe(find_recipe(recipe))
+    asked = load_named(find_named(recipe))
     host = profile or default_profile()
     typed = _lasting(recipe), _lasting(host)
+    if isinstance(asked, Mixture):
+        from fusedata.cli.mixture_view import build_mixture
+        from fusedata.mixing import make_mixture_build
+
+        if push:
+            raise ConfigError("--push goes with one recipe: build the mixture, then give its run to fusedata push.")
+        whole = make_mixture_build(asked, load_profile(find_profile(host)), TerminalReporter(), typed)
+        build_mixture(
+            whole,
+            out or Path("runs") / asked.name,
+            limit=limit,
+            dry_run=dry_run,
+            calibrate=calibrate,
+            force=force_stage,
+            as_json=as_json,
+        )
+        return
     task = Build(asked, load_profile(find_profile(host)), reporter=TerminalReporter(), typed=typed)
     folder = out or Path("runs") / asked.name
     if dry_run:
@@ -60,8 +95,35 @@ def build_command(
         return
     if calibrate:
         raise ConfigError("--calibrate measures for an estimate: give --dry-run with it.")
+    if not push and (hubs or repo or public or tag or allow_stand_ins):
+        raise ConfigError("--to, --repo, --public, --tag and --allow-stand-ins say how to push: give --push with them.")
+    target = chosen_target(asked.name, asked.publish, hubs, repo, public=public) if push else None
+    if target:
+        _check_push(task, target, limit, allow_stand_ins=allow_stand_ins)
     datasets = task.run(folder, limit=limit, force=force_stage)
-    _show_result(folder, datasets, failures(folder), as_json)
+    if not (as_json and target):
+        _show_result(folder, datasets, failures(folder), as_json)
+    if target:
+        from fusedata.push import push as push_datasets
+
+        stage = task.reporter.stage
+        pushed = push_datasets(folder, target, tag=tag, allow_stand_ins=allow_stand_ins, stage=stage)
+        if as_json:
+            _show_result(folder, datasets, failures(folder), as_json, pushed=push_json(pushed))
+        else:
+            show_pushed(pushed, public=target.public)
+
+
+def _check_push(task: "Build", target: "Publish", limit: int | None, *, allow_stand_ins: bool) -> None:
+    """Refuse what could not be pushed before anything is built. Raises ConfigError, HubError."""
+    from fusedata.errors import ConfigError
+    from fusedata.ledger import stand_ins
+    from fusedata.push import STAND_INS, check_target
+
+    recipe = task.recipe(limit)
+    if stand_ins(task.asked, recipe) and not allow_stand_ins:
+        raise ConfigError(f"The profile {task.profile.name} replaces choices of the recipe by stand-ins: {STAND_INS}")
+    check_target(recipe.name, ("sft", "dpo") if recipe.dpo else ("sft",), target)
 
 
 def default_profile() -> str:
@@ -79,7 +141,7 @@ def _lasting(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).suffix == ".toml" else name
 
 
-def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool) -> None:
+def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool, **more: object) -> None:
     import json
 
     counts = {
@@ -88,7 +150,7 @@ def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool)
     }
     dropped = dict(datasets.places["dropped"].drop_nulls().value_counts(sort=True).iter_rows())
     if as_json:
-        click.echo(json.dumps({"run": str(folder), **counts, "dropped": dropped, "failed": failed}))
+        click.echo(json.dumps({"run": str(folder), **counts, "dropped": dropped, "failed": failed, **more}))
         return
     for kind, rows in counts.items():
         where = folder / "dataset" / kind

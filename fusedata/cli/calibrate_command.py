@@ -62,7 +62,7 @@ def calibrate_command(
 def _reference(source: "Scores", path: Path | None, quantiles: tuple[float, float] | None) -> "Reference":
     """Choose what is known of ArmoRM's gaps, the best first. Raises ConfigError."""
     from fusedata.calibrate import PUBLISHED, Reference
-    from fusedata.recipe import ARMORM
+    from fusedata.rules import ARMORM
     from fusedata.scored import read_scores
 
     if path is not None and quantiles is not None:

@@ -1,7 +1,7 @@
 """How `fusedata build --dry-run` shows what a build would take."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +16,7 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
     from fusedata.cli.show import heading, hung, line, say, table
 
     if as_json:
-        work = [asdict(w) | {"hours": w.hours, "gpu_hours": w.gpu_hours} for w in found.work]
-        click.echo(json.dumps(asdict(found) | {"work": work}))
+        click.echo(json.dumps(estimate_json(found)))
         return
     headers = ["model", "prompts", "requests", "done", "tokens in", "tokens out", "at most"]
     headers += ["tokens/s", "hours", "GPU-hours"]
@@ -42,6 +41,12 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
         heading("These numbers rest on"),
         *(hung(line(assumption)) for assumption in found.assumptions),
     )
+
+
+def estimate_json(found: "Estimate") -> dict[str, Any]:
+    """Give an estimate as JSON, hours and GPU-hours among it."""
+    work = [asdict(w) | {"hours": w.hours, "gpu_hours": w.gpu_hours} for w in found.work]
+    return asdict(found) | {"work": work}
 
 
 def _row(work: "Work") -> list[str]:

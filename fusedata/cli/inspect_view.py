@@ -23,7 +23,8 @@ CELL = 40
 """Most characters of a table's cell that are shown."""
 _TWO_COLUMNS = 72
 _STYLES = {"chosen": "green", "rejected": "red", "response": "cyan", "right": "green", "wrong": "red"}
-_STYLES |= {"passed": "green", **dict.fromkeys(("failed", "error", "syntax_error", "static_error", "timeout"), "red")}
+_STYLES |= {"passed": "green", "chosen_own": "green"}
+_STYLES |= dict.fromkeys(("failed", "error", "syntax_error", "static_error", "timeout"), "red")
 
 
 def overview_parts(found: "Overview") -> "list[RenderableType]":
@@ -244,7 +245,7 @@ def _response(answer: "Answer") -> "list[RenderableType]":
         )
     if answer.reward is not None:
         facts.append(f"reward {number(answer.reward)}")
-    facts += [fact for fact in (_tokens(answer), answer.finish_reason) if fact]
+    facts += [fact for fact in (_tokens(answer), answer.finish_reason, answer.flaw) if fact]
     cells: list[Cell] = [cell for fact in facts for cell in ("  ", fact)]
     title = line("\n", (f"{answer.source_model or 'response'}{sample}", "bold"), *cells)
     body = [hung(line((answer.error, "red")))] if answer.error else []

@@ -24,10 +24,14 @@ def status_command(run: Path, as_json: bool) -> None:
 
     Works while a build writes the run.
     """
+    from fusedata.cli.mixture_view import show_mixture_status
+    from fusedata.mixture_status import MixtureStatus, status_of
     from fusedata.plots import json_text
-    from fusedata.status import status
 
-    found = status(run)
+    found = status_of(run)
+    if isinstance(found, MixtureStatus):
+        show_mixture_status(found, as_json)
+        return
     if as_json:
         click.echo(json_text(found))
         return
@@ -35,6 +39,7 @@ def status_command(run: Path, as_json: bool) -> None:
     say(*_progress(found), whole=True)
     say(*_reasons(found))
     say(*_flows(found), whole=True)
+    say(*_contamination(found))
     say(*_end(found))
 
 
@@ -61,8 +66,10 @@ def _change(before: object, after: object) -> str:
 def _progress(found: "Status") -> "list[RenderableType]":
     longest = max((len(row.source) for row in found.progress), default=0)
     parts: list[RenderableType] = []
-    for name in ("responses", "verdicts", "rewards"):
+    for name in ("responses", "flaws", "verdicts", "rewards"):
         rows = [row for row in found.progress if row.table == name]
+        if not rows and name == "flaws":
+            continue
         if not rows:
             parts.append(heading(name, f"the recipe asks for no {name}"))
             continue
@@ -148,9 +155,18 @@ def _why(flows: "Sequence[Flow]") -> "list[RenderableType]":
     return parts
 
 
+def _contamination(found: "Status") -> "list[RenderableType]":
+    """What prompts were held against, and what not."""
+    from fusedata.contamination.report import lines
+
+    if not found.flows:
+        return []
+    return [heading("Benchmarks"), *(hung(line(text)) for text in lines(found.contamination))]
+
+
 def _end(found: "Status") -> "list[RenderableType]":
     """The dataset, and what to type next."""
-    parts: list[RenderableType] = [line(), *_dataset(found.dataset)]
+    parts: list[RenderableType] = [line(), *dataset_lines(found.dataset)]
     if found.left is None:
         parts.append(line(("The prompts are to be collected first; what is left is known then.", "yellow")))
     elif found.left:
@@ -160,7 +176,8 @@ def _end(found: "Status") -> "list[RenderableType]":
     return parts
 
 
-def _dataset(dataset: "Published | None") -> "list[RenderableType]":
+def dataset_lines(dataset: "Published | None") -> "list[RenderableType]":
+    """Say how many rows a dataset has, and whether it is up to date."""
     if dataset is None:
         return [line(("No dataset yet.", "yellow"))]
     counts = "; ".join(_rows(kind, splits) for kind, splits in (("SFT", dataset.sft), ("DPO", dataset.dpo)))

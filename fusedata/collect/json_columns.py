@@ -1,6 +1,6 @@
 """Columns out of JSON files: one pass that learns their types, one that reads them; never the whole schema."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -11,6 +11,7 @@ from fusedata.collect.locate import CorpusFile
 from fusedata.errors import CorpusError
 
 _MISSING = object()
+_FIRST_ROWS = 1000
 
 
 def survey(file: CorpusFile, columns: Sequence[str], types: Types, batch_rows: int) -> tuple[int, Types]:
@@ -28,6 +29,12 @@ def survey(file: CorpusFile, columns: Sequence[str], types: Types, batch_rows: i
                 known = types.get(column, pl.Null())
                 types[column] = _widened(file, batch, column, known, _present(values))
     return count, types
+
+
+def has(file: CorpusFile) -> Callable[[str], bool]:
+    """Tells of a column, or a path into objects, whether one of the file's first rows has it. Raises CorpusError."""
+    first = next(batches(file, _FIRST_ROWS))
+    return lambda column: any(value is not _MISSING for value in _values(file, first, column))
 
 
 def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
@@ -64,14 +71,18 @@ def _dig(file: CorpusFile, place: str, row: dict[str, object], column: str) -> o
     """The value at a dotted path; a key that is spelt with the dots comes first."""
     if column in row:
         return row[column]
-    value: object = row
-    for key in column.split("."):
-        if value is None or value is _MISSING:
-            return value
-        if not isinstance(value, dict):
-            raise file.error(f"the path {column!r} leads into {value!r:.60}, which is no object", at=place)
-        value = value.get(key, _MISSING)
-    return value
+    return _at(file, place, row, column, column.split("."))
+
+
+def _at(file: CorpusFile, place: str, value: object, column: str, keys: Sequence[str]) -> object:
+    """The value at a path of keys, element by element in lists."""
+    if value is None or value is _MISSING or not keys:
+        return value
+    if isinstance(value, list):
+        return _present([_at(file, place, one, column, keys) for one in value])
+    if not isinstance(value, dict):
+        raise file.error(f"the path {column!r} leads into {value!r:.60}, which is no object", at=place)
+    return _at(file, place, value.get(keys[0], _MISSING), column, keys[1:])
 
 
 def _present(values: list[object]) -> list[object]:

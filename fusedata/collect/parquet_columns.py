@@ -1,6 +1,6 @@
 """Columns out of Parquet files, in flat memory: batch by batch through pyarrow, or lazily through polars."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -40,6 +40,13 @@ def survey(file: CorpusFile, columns: Sequence[str], types: Types) -> tuple[int,
     return count, types
 
 
+def has(file: CorpusFile) -> Callable[[str], bool]:
+    """Tells of a column, or a path into structs, whether the file has it. Raises CorpusError."""
+    with _opened(file) as parquet:
+        schema = parquet.schema_arrow
+    return lambda column: bool(_fields(schema, column))
+
+
 def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
     """The columns of the file, in the types that `survey` settled for the whole corpus.
 
@@ -48,17 +55,31 @@ def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataF
     with _opened(file) as parquet:
         selected = _selected(parquet.schema_arrow, types)
         rows = min(batch_rows, _rows_that_fit(parquet.metadata, types))
-        for batch in parquet.iter_batches(rows, columns=list(types)):
+        read = [_read(parquet.schema_arrow, column) for column in types]
+        for batch in parquet.iter_batches(rows, columns=read):
             batch.validate(full=True)  # polars trusts Arrow text to be UTF-8 and breaks where it is not
             yield pl.DataFrame(batch).select(selected) if types else pl.DataFrame(height=batch.num_rows)
 
 
-def lazy(file: CorpusFile, types: Types, first: int) -> pl.LazyFrame:
-    """The columns of the file and `row`, which counts from `first`."""
+def lazy(file: CorpusFile, types: Types, first: int) -> list[pl.LazyFrame]:
+    """The columns of the file and `row`, which counts from `first`, in slices of whole row groups, 64 MB or more."""
     with _opened(file) as parquet:
         selected = _selected(parquet.schema_arrow, types)
+        slices = _slices(parquet.metadata, _rows_that_fit(parquet.metadata, types))
     rows = pl.scan_parquet(file.path, glob=False, row_index_name="\0row", row_index_offset=first)
-    return rows.select(*selected, pl.col("\0row").alias("row"))
+    rows = rows.select(*selected, pl.col("\0row").alias("row"))
+    return [rows.slice(at, count) for at, count in slices]
+
+
+def _slices(metadata: pq.FileMetaData, size: int) -> list[tuple[int, int]]:
+    """Cut a file between row groups, where slices have `size` rows: where they begin, and their rows."""
+    found, at, held = [], 0, 0
+    for group in range(metadata.num_row_groups):
+        held += metadata.row_group(group).num_rows
+        if held >= size or group == metadata.num_row_groups - 1:
+            found.append((at, held))
+            at, held = at + held, 0
+    return found
 
 
 @contextmanager
@@ -106,29 +127,58 @@ def _damage(file: CorpusFile, reported: str) -> str:
 
 
 def _type(file: CorpusFile, schema: pa.Schema, column: str) -> pl.DataType:
-    """The polars type of a column, or of a field at a dotted path into structs."""
-    place, keys = (schema, [column]) if column in schema.names else (schema, column.split("."))
-    field = None
+    """The polars type of a column, or of a field at a dotted path into structs and lists of them."""
+    found = _fields(schema, column)
+    if len(found) != 1:
+        there = f"Its columns are {', '.join(schema.names)}."
+        raise file.error(f"there is {'more than one' if found else 'no'} column {column!r}", do=there)
+    return plain(pl.DataFrame(pa.schema(found).empty_table()).to_series().dtype)
+
+
+def _fields(schema: pa.Schema, column: str) -> list[pa.Field]:
+    """The fields that a column, or a dotted path, leads to; a path through a list leads to a list."""
+    top, *keys = _path(schema, column)
+    found = [schema.field(index) for index in schema.get_all_field_indices(top)]
     for key in keys:
-        indices = place.get_all_field_indices(key) if isinstance(place, pa.Schema | pa.StructType) else []
-        if len(indices) != 1:
-            there = f"Its columns are {', '.join(schema.names)}."
-            raise file.error(f"there is {'more than one' if indices else 'no'} column {column!r}", do=there)
-        field = place.field(indices[0])
-        place = field.type
-    return plain(pl.DataFrame(pa.schema([field]).empty_table()).to_series().dtype)
+        found = [inner for field in found for inner in _inside(field, key)]
+    return found
+
+
+def _inside(field: pa.Field, key: str) -> list[pa.Field]:
+    if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+        return [pa.field(one.name, pa.list_(one.type)) for one in _inside(field.type.value_field, key)]
+    if not pa.types.is_struct(field.type):
+        return []
+    return [field.type.field(index) for index in field.type.get_all_field_indices(key)]
+
+
+def _path(schema: pa.Schema, column: str) -> list[str]:
+    return [column] if column in schema.names else column.split(".")
+
+
+def _read(schema: pa.Schema, column: str) -> str:
+    """What is read for a column: a path into structs as it is, one through a list up to the list."""
+    keys = _path(schema, column)
+    paths = (".".join(keys[: count + 1]) for count in range(len(keys)))
+    return next((path for path in paths if not pa.types.is_struct(_fields(schema, path)[0].type)), column)
 
 
 def _selected(schema: pa.Schema, types: Types) -> list[pl.Expr]:
     """Each column, or field at a dotted path, in its type and under the name it was asked for by."""
     found = []
     for column, dtype in types.items():
-        top, *keys = [column] if column in schema.names else column.split(".")
-        value = pl.col(top)
-        for key in keys:
-            value = value.struct.field(key)
-        found.append(value.cast(dtype).alias(column))
+        top, *keys = _path(schema, column)
+        found.append(_at(pl.col(top), schema.field(top).type, keys).cast(dtype).alias(column))
     return found
+
+
+def _at(value: pl.Expr, kind: pa.DataType, keys: Sequence[str]) -> pl.Expr:
+    """The value at a path of keys, element by element in lists."""
+    if not keys:
+        return value
+    if not pa.types.is_struct(kind):
+        return value.list.eval(_at(pl.element(), kind.value_type, keys))
+    return _at(value.struct.field(keys[0]), kind.field(keys[0]).type, keys[1:])
 
 
 def _rows_that_fit(metadata: pq.FileMetaData, types: Types) -> int:

@@ -1,24 +1,25 @@
 """Corpora into PROMPTS: unique problems, stable ids, cut to size by hash; every prompt left out has its reason."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain
 
 import polars as pl
 
 from fusedata.collect.code_tests import problems
+from fusedata.collect.distinct import Distinct, batched, distinct_keys, one_each
+from fusedata.collect.filtering import filtered
 from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained
-from fusedata.collect.read import scan, scan_lazy
+from fusedata.collect.protocol import PromptFilter
+from fusedata.collect.rows import SAID, is_plain, kept_rows, lazy_rows, row_counts, topic
+from fusedata.collect.turns import read_said, said_turns
 from fusedata.corpus import Corpus
-from fusedata.errors import CorpusError
 from fusedata.recipe import Recipe
-from fusedata.schema import DROPPED, PROMPTS, Message, prompt_id, rank
+from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank
 
-GoldCheck = Callable[[pl.DataFrame], Iterator[str | None]]
-"""Takes rows (answer, tests, solution), gives for each why it cannot serve to judge by, or None."""
-
-_GOLD_BATCH = 1_000
+_AT_ONCE = 2
+"""Frames of a corpus that are read together, on all cores."""
 
 
 @dataclass
@@ -33,197 +34,112 @@ class Collected:
     dropped: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DROPPED))
     funnel: list[tuple[str, str, int]] = field(default_factory=list)
 
-    def drop(self, rows: pl.DataFrame, corpus: str, reason: str, detail: pl.Expr | None = None) -> None:
-        """Record `rows` (corpus_row, prompt_id, …) as dropped for `reason`."""
+    def drop(self, rows: pl.DataFrame, corpus: str, reason: str) -> None:
+        """Record `rows` (corpus_row, prompt_id, …, perhaps detail) as dropped for `reason`."""
         if rows.height:
             named = {"stage": "collect", "corpus": corpus, "reason": reason}
             columns = {key: pl.lit(value) for key, value in named.items()}
-            dropped = (
-                rows.with_columns(**columns, detail=pl.lit(None) if detail is None else detail)
-                .select(DROPPED.names())
-                .cast(DROPPED)
-            )
+            detail = pl.col("detail") if "detail" in rows.columns else pl.lit(None)
+            dropped = rows.with_columns(**columns, detail=detail).select(DROPPED.names()).cast(DROPPED)
             self.dropped = pl.concat([self.dropped, dropped])
             self.funnel.append((corpus, reason, rows.height))
 
 
-def collect(corpora: Sequence[tuple[Corpus, Located]], recipe: Recipe, gold: GoldCheck | None) -> Collected:
-    """Read the prompts of all corpora, in the recipe's order. Raises CorpusError."""
+def collect(
+    corpora: Sequence[tuple[Corpus, Located]], recipe: Recipe, filters: Sequence[PromptFilter] = ()
+) -> Collected:
+    """Read the prompts of all corpora, in the recipe's order, and take those that pass `filters`. Raises CorpusError.
+
+    Filters see the prompts of a corpus in the order in which they are taken, and no more of them than `take` and
+    `limit` need.
+    """
     collected = Collected()
     for corpus, located in corpora:
-        rows = _unique_rows(corpus, located, collected)
+        rows, plain = _unique_rows(corpus, located, collected)
         rows = _known_dropped(rows, corpus.id, collected)
-        rows = _taken(rows, corpus, recipe, gold, collected)
-        collected.prompts = pl.concat([collected.prompts, _as_prompts(rows, corpus)])
+        rows = _taken(rows, corpus, recipe, filters, collected, plain=plain)
+        collected.prompts = pl.concat([collected.prompts, _as_prompts(rows, corpus, plain=plain)])
     _limit(collected, recipe)
     return collected
 
 
-def messages(text: str) -> list[Message]:
-    """Give the turns of a single-turn prompt."""
-    return [{"role": "user", "content": text}]
+def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> tuple[pl.DataFrame, bool]:
+    """Give one row a distinct problem, and whether the corpus is plain.
 
-
-def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> pl.DataFrame:
-    """Give one row a distinct problem: prompt_id, corpus_row (its first), text, answer, tests, solution.
-
-    An `other_answer` that differs says that rows with this problem are judged by different things.
+    Columns: prompt_id, corpus_row (its first), said, topic, answer, tests, solution. An `other_answer` that differs
+    says that rows with this problem are judged by different things.
     """
-    columns = read_columns(corpus)
-    rows = scan_lazy(located, columns)
-    frames = [rows] if rows is not None else (frame.lazy() for frame in scan(located, columns))
-    parts = [
-        _collect_all(located, [_counts(frame, corpus), _grouped(kept_rows(frame, corpus), corpus, located)])
-        for frame in (_checked(frame, corpus) for frame in frames)
-    ]
-    counts = pl.concat([counts for counts, _ in parts]).sum().row(0, named=True)
-    collected.funnel += [(corpus.id, what, count) for what, count in counts.items() if count]
-    found = _merged(pl.concat([problems for _, problems in parts]).lazy()).collect().sort("corpus_row")
-    ids = [prompt_id(messages(text)) for text in found["text"]]
-    return found.with_columns(prompt_id=pl.Series(ids, dtype=pl.String))
-
-
-def _checked(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
-    """Hold the columns to the types that their roles need. Raises CorpusError."""
-    types = rows.collect_schema()
-    answer = types[corpus.answer] if corpus.answer else pl.String()
-    for column, kind, fits in (
-        (corpus.prompt, types[corpus.prompt], types[corpus.prompt] == pl.String),
-        (corpus.answer, answer, answer in (pl.String, pl.Null) or answer.is_numeric()),
-    ):
-        if not fits:
-            remedy = "name a column of text in the recipe"
-            raise CorpusError(f"Corpus {corpus.id}: its column {column!r} holds {kind}, not text; {remedy}.")
-    return rows
-
-
-def read_columns(corpus: Corpus, *more: str) -> list[str]:
-    """Name the columns of a corpus that its prompts are made from, and `more`."""
-    answer = [corpus.answer] if corpus.answer else []
-    tests = corpus.tests.columns() if corpus.tests else []
-    return list(dict.fromkeys([corpus.prompt, *answer, *tests, *corpus.where, *more]))
-
-
-def _collect_all(located: Located, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
-    with explained(located):
-        return pl.collect_all(frames, engine="streaming")
-
-
-def _text(corpus: Corpus) -> pl.Expr:
-    return pl.col(corpus.prompt).str.strip_chars()
-
-
-def _filters(corpus: Corpus) -> dict[str, pl.Expr]:
-    """Conditions to stay, each under the reason that a row bears which does not meet it."""
-    conditions = {"empty prompt": (_text(corpus).str.len_chars() > 0).fill_null(value=False)}
-    for column, values in corpus.where.items():
-        conditions[f"where {column}"] = pl.col(column).cast(pl.String).is_in(list(values)).fill_null(value=False)
-    return conditions
-
-
-def kept_rows(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
-    """Keep the rows of a corpus that have a prompt and meet its `where`."""
-    return rows.filter(*_filters(corpus).values())
-
-
-def _counts(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
-    """Count the rows read, and those dropped under each reason: the first that they meet."""
-    counts, before = {"rows read": pl.len()}, pl.lit(value=True)
-    for reason, condition in _filters(corpus).items():
-        counts[f"{reason} (rows)"] = (before & ~condition).sum()
-        before &= condition
-    return rows.select(**counts)
-
-
-def _grouped(rows: pl.LazyFrame, corpus: Corpus, located: Located) -> pl.LazyFrame:
-    if corpus.tests:
+    found = Distinct()
+    plain, totals = True, []
+    for frames in batched(lazy_rows(corpus, located), _AT_ONCE):
+        plain = is_plain(corpus, frames[0].collect_schema())
+        asked = [[row_counts(frame, corpus), _described(kept_rows(frame, corpus), corpus)] for frame in frames]
         with explained(located):
-            rows = problems(rows.collect(), corpus, corpus.tests).lazy()
-        text, answer = pl.col("text"), pl.col("answer")
+            answered = pl.collect_all(list(chain.from_iterable(asked)))
+        totals += answered[::2]
+        found.add(pl.concat(answered[1::2]))
+    counts = pl.concat(totals).sum().row(0, named=True)
+    collected.funnel += [(corpus.id, what, count) for what, count in counts.items() if count]
+    rows = found.rows()
+    ids = pl.Series([prompt_id(read_said(said, plain=plain)) for said in rows["said"]], dtype=pl.String)
+    if merged := found.seen - ids.n_unique():
+        collected.funnel.append((corpus.id, "merged into a row with the same problem (rows)", merged))
+    return rows.with_columns(prompt_id=ids), plain
+
+
+def _described(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
+    """Give what `Distinct` takes."""
+    label = topic(corpus, rows.collect_schema())
+    if corpus.tests:
+        frame = rows.with_columns(label.alias("\0topic")).collect()
+        rows = problems(frame, corpus, corpus.tests).with_columns(frame["\0topic"].alias("topic")).lazy()
+        said, label, answer = pl.col("text"), pl.col("topic"), pl.col("answer")
     else:
-        text = _text(corpus)
+        said = pl.col(SAID)
         answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else pl.lit(None, pl.String)
     held = [pl.col(n) if corpus.tests else pl.lit(None, pl.String).alias(n) for n in ("tests", "solution")]
-    return _merged(rows.select(*held, corpus_row="row", text=text, answer=answer, other_answer=answer, rows=pl.lit(1)))
-
-
-def _merged(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Merge rows of equal text, by two 64-bit hashes: polars' grouping by strings would grow with the corpus."""
-    text = pl.col("text")
-    merged = rows.group_by(text.hash(1).alias("hash"), text.hash(2).alias("other_hash")).agg(
-        text.first(),
-        pl.col("corpus_row", "answer", "tests").min(),
-        pl.col("other_answer", "solution").max(),
-        pl.col("rows").sum(),
-    )
-    return merged.drop("hash", "other_hash")
+    known = {"said": said, "topic": label, "answer": answer}
+    return rows.select(pl.col("row").alias("corpus_row"), *held, **known).with_columns(distinct_keys())
 
 
 def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:
-    """Merge problems that say the same, and drop those that an earlier corpus holds."""
-    merged = int(rows["rows"].sum()) - rows["prompt_id"].n_unique()
-    if merged:
-        collected.funnel.append((corpus, "merged into a row with the same problem (rows)", merged))
-    ends = (pl.col("answer", "tests").min(), pl.col("other_answer", "solution").max())
-    rows = rows.group_by("prompt_id", maintain_order=True).agg(pl.col("corpus_row", "text").first(), *ends)
+    """Merge problems that are one prompt, and drop those that an earlier corpus holds."""
+    rows = one_each(rows, "prompt_id")
     known = pl.col("prompt_id").is_in(collected.prompts["prompt_id"].implode())
     collected.drop(rows.filter(known), corpus, "in an earlier corpus")
     return rows.filter(~known)
 
 
 def _taken(
-    rows: pl.DataFrame, corpus: Corpus, recipe: Recipe, gold: GoldCheck | None, collected: Collected
+    rows: pl.DataFrame,
+    corpus: Corpus,
+    recipe: Recipe,
+    filters: Sequence[PromptFilter],
+    collected: Collected,
+    *,
+    plain: bool,
 ) -> pl.DataFrame:
-    """Keep the first `take` problems by hash whose gold answer can serve."""
+    """Keep the first `take` problems by hash that pass the filters."""
     rows = rows.sort(by=pl.Series(rank("take", recipe.seed, rows["prompt_id"]), dtype=pl.UInt64))
-    if (corpus.answer or corpus.tests) and gold:
-        rows = _unanswerable_dropped(rows, corpus, collected)
+    if filters:
         wanted = min(corpus.take or rows.height, recipe.limit or rows.height)
-        rows = _verifiable(rows, corpus, wanted, gold, collected)
-    if corpus.take and rows.height > corpus.take:
-        collected.drop(rows[corpus.take :], corpus.id, "not taken")
-        rows = rows[: corpus.take]
-    return rows
+        kept, dropped, rest = filtered(rows, corpus, wanted, filters, plain=plain)
+        for reason, those in dropped:
+            collected.drop(those, corpus.id, reason)
+    else:
+        wanted = corpus.take or rows.height
+        kept, rest = rows[:wanted], rows[wanted:]
+    collected.drop(rest, corpus.id, "not taken")
+    return kept
 
 
-def _unanswerable_dropped(rows: pl.DataFrame, corpus: Corpus, collected: Collected) -> pl.DataFrame:
-    what = "tests" if corpus.tests else "gold answer"
-    missing = pl.col("answer").is_null() | (pl.col("answer") == "")
-    conflict = pl.col("answer") != pl.col("other_answer")
-    collected.drop(rows.filter(missing), corpus.id, f"no {what}")
-    both = pl.concat_str([pl.col("answer"), pl.lit(" and "), pl.col("other_answer")])
-    detail = None if corpus.tests else both
-    collected.drop(rows.filter(~missing & conflict), corpus.id, f"conflicting {what.removesuffix('s')}s", detail)
-    return rows.filter(~missing & ~conflict)
-
-
-def _verifiable(rows: pl.DataFrame, corpus: Corpus, wanted: int, gold: GoldCheck, collected: Collected) -> pl.DataFrame:
-    """Check gold answers in order until `wanted` are found; what comes after was not looked at."""
-    verdicts: list[str | None] = []
-    found, checks = 0, gold(rows)
-    while found < wanted and (batch := list(islice(checks, min(_GOLD_BATCH, wanted - found)))):
-        verdicts += batch
-        found += batch.count(None)
-    checked = rows[: len(verdicts)].with_columns(why=pl.Series(verdicts, dtype=pl.String))
-    reason = "solution does not pass its tests" if corpus.tests else "gold answer does not verify"
-    collected.drop(checked.filter(pl.col("why").is_not_null()), corpus.id, reason, pl.col("why"))
-    collected.drop(rows[len(verdicts) :], corpus.id, "not taken")
-    return checked.filter(pl.col("why").is_null())
-
-
-def _as_prompts(rows: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
-    turn = pl.struct(role=pl.lit("user"), content=pl.col("text"))
+def _as_prompts(rows: pl.DataFrame, corpus: Corpus, *, plain: bool) -> pl.DataFrame:
+    length = pl.element().struct.field("content").str.len_chars()
+    prompts = rows.with_columns(
+        corpus=pl.lit(corpus.id), messages=said_turns(plain=plain), sampled=pl.lit(corpus.sampled)
+    )
     return (
-        rows.select(
-            "prompt_id",
-            "corpus_row",
-            "answer",
-            "tests",
-            corpus=pl.lit(corpus.id),
-            messages=pl.concat_list(turn),
-            sampled=pl.lit(corpus.sampled),
-            chars=pl.col("text").str.len_chars(),
-        )
+        prompts.with_columns(chars=pl.col("messages").list.eval(length).list.sum())
         .select(PROMPTS.names())
         .cast(PROMPTS)
     )

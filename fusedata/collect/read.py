@@ -1,6 +1,6 @@
 """Rows out of a corpus's files: Parquet, JSON lines and JSON arrays as one stream of polars frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -29,8 +29,8 @@ def scan(located: Located, columns: Sequence[str], *, batch_rows: int = 50_000) 
     return _frames(located, counts, types, batch_rows)
 
 
-def scan_lazy(located: Located, columns: Sequence[str]) -> pl.LazyFrame | None:
-    """What `scan` gives, as one lazy frame for polars' streaming engine; None unless every file is Parquet.
+def scan_lazy(located: Located, columns: Sequence[str]) -> list[pl.LazyFrame] | None:
+    """What `scan` gives, as lazy frames, each a part of a file, for polars to read; None unless every file is Parquet.
 
     Files are checked as `scan` does, with the same CorpusError. Damage inside a file shows only when the
     frame is collected, as an exception of polars: collect it inside `parquet_columns.explained(located)`.
@@ -40,10 +40,25 @@ def scan_lazy(located: Located, columns: Sequence[str]) -> pl.LazyFrame | None:
     counts, types = _survey(located, columns, 1)
     parts, first = [], 0
     for file, count in zip(located.parts(), counts, strict=True):
-        rows = parquet_columns.lazy(file, types, first)
-        parts.append(rows.select(*types, *_placed(file, pl.col("row"))))
+        pieces = parquet_columns.lazy(file, types, first)
+        parts += [rows.select(*types, *_placed(file, pl.col("row"))) for rows in pieces]
         first += count
-    return pl.concat(parts)
+    return parts
+
+
+def named(located: Located, older: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The name that each column of `older` has in this corpus: its own, else the first of the older ones.
+
+    Looked up in the first file, in a JSON file's first rows; a column that is not there keeps its own name.
+    Raises CorpusError.
+    """
+    if not older:
+        return {}
+    _check_asked(located, ())
+    file = located.parts()[0]
+    _check_file(file)
+    there = (parquet_columns if _is_parquet(file.name) else json_columns).has(file)
+    return {column: next(filter(there, (column, *names)), column) for column, names in older.items()}
 
 
 def _is_parquet(name: str) -> bool:

@@ -8,19 +8,28 @@ import orjson
 import polars as pl
 
 from fusedata.assets import asset
-from fusedata.collect.carried import carried, carried_label
+from fusedata.collect.carried import carried, carried_label, carried_reward
+from fusedata.collect.decontamination import decontamination, report
+from fusedata.collect.filters import make_filters, near_duplicates
+from fusedata.collect.gold import GoldCheck, gold_check
 from fusedata.collect.locate import Located, locate
-from fusedata.collect.prompts import GoldCheck, collect
-from fusedata.corpus import Carried, Corpus
+from fusedata.collect.prompts import collect
+from fusedata.collect.protocol import PromptFilter
+from fusedata.contamination.report import write_report
+from fusedata.contamination.sources import Shelf
+from fusedata.corpus import Carried, CarriedReward, Corpus
 from fusedata.plan import Advance
 from fusedata.profile import Profile
 from fusedata.recipe import Recipe
-from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, keys_digest
+from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, keys_digest
 from fusedata.store import Parts, Run, count, read_prompts, writing
 
 Corpora = Sequence[tuple[Corpus, Located]]
 Funnel = list[tuple[str, str, int]]
 StageReport = Callable[[str, int | None], AbstractContextManager[Advance]]
+
+_CARRIED = "carried"
+"""What the names of parts of REWARDS begin with that a corpus gave; others are the reward model's."""
 
 
 def corpus_path(corpus: Corpus) -> Path | None:
@@ -50,28 +59,56 @@ def is_here(corpus: Corpus, profile: Profile) -> bool:
     return corpus.path is not None or (profile.corpora is not None and twin.is_dir())
 
 
-def collected(
-    run: Run, recipe: Recipe, corpora: Corpora, gold: GoldCheck | None, stage: StageReport
-) -> tuple[pl.DataFrame, Funnel]:
-    """Give PROMPTS and the funnel, filling PROMPTS, DROPPED and the carried RESPONSES where they are not whole.
+def prompt_filters(
+    recipe: Recipe,
+    profile: Profile,  # noqa: ARG001
+    gold: GoldCheck | None,
+    uncontaminated: Sequence[PromptFilter],
+) -> list[PromptFilter]:
+    """List what a prompt must pass, in this order: the cheap first, and what remembers its prompts last."""
+    return [
+        *make_filters(recipe.filters),
+        *uncontaminated,
+        *([gold_check(gold)] if gold else []),
+        *([near_duplicates(recipe.filters.near_duplicates)] if recipe.filters.near_duplicates else []),
+    ]
 
-    `stage` is told what is done. Raises CorpusError, RunError.
+
+def collected(
+    run: Run,
+    recipe: Recipe,
+    profile: Profile,
+    corpora: Corpora,
+    gold: GoldCheck | None,
+    shelf: Shelf | None,
+    stage: StageReport,
+) -> tuple[pl.DataFrame, Funnel]:
+    """Give PROMPTS and the funnel, filling PROMPTS, DROPPED and what corpora carry where they are not whole.
+
+    `shelf` holds the benchmarks that prompts are held against; `stage` is told what is done. Raises CorpusError,
+    RunError.
     """
     parts = run.parts("prompts", "", PROMPTS)
     finished = parts.folder / "funnel.json"
     funnel = _funnel(finished)
     if funnel is None or sum(n for _, what, n in funnel if what == "prompts") != count(parts.scan(), parts):
         with stage("collect", None):
-            found = collect(corpora, recipe, gold)
+            uncontaminated, shelf = decontamination(recipe, shelf)
+            found = collect(corpora, recipe, prompt_filters(recipe, profile, gold, uncontaminated))
             parts.write("all", found.prompts)
             run.parts("dropped", "", DROPPED).write("all", found.dropped)
+            if shelf:
+                write_report(run, report(shelf, found.dropped))
             with writing(finished) as file:
                 file.write(orjson.dumps(found.funnel))
             funnel = found.funnel
     prompts = read_prompts(run)
     for corpus, located in corpora:
         if corpus.responses:
-            _carry(run, corpus, corpus.responses, located, prompts, stage)
+            reward = carried_reward(corpus, recipe.reward)
+            if write := _carry(run, corpus, corpus.responses, located, prompts, reward):
+                with stage(f"read {carried_label(corpus)}", None):
+                    write()
     return prompts, funnel
 
 
@@ -84,25 +121,38 @@ def _funnel(path: Path) -> Funnel | None:
 
 
 def _carry(
-    run: Run, corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame, stage: StageReport
-) -> None:
-    """Write the carried responses of `prompts` that are not there, unless a note says that all are."""
-    parts = run.parts("responses", carried_label(corpus), RESPONSES)
+    run: Run, corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame, reward: CarriedReward | None
+) -> Callable[[], None] | None:
+    """Give what writes the carried responses of `prompts`, and their rewards, that are not there; None: all are."""
+    label = carried_label(corpus)
+    parts = run.parts("responses", label, RESPONSES)
+    rewards = run.parts("rewards", label, REWARDS) if reward else None
     own = parts.asked(prompts)
-    note = parts.folder / f"whole-{run.parts('prompts', '', PROMPTS).folder.name}.json"
-    if note.exists() and note.read_text() == str(_held(parts, own)):
-        return
-    with stage(f"read {carried_label(corpus)}", None):
-        done = parts.done()
-        for frame in carried(corpus, source, located, own):
-            new = frame.join(done, on=KEY, how="anti", maintain_order="left")
-            if new.height:
-                parts.write(keys_digest(new), new)
-        with writing(note) as file:
-            file.write(str(_held(parts, own)).encode())
+    tables = [(parts, ""), *([(rewards, _CARRIED)] if rewards else [])]
+    name = f"whole-{run.parts('prompts', '', PROMPTS).folder.name}.json"
+    if all(_note(table.folder / name) == str(_held(table, kind, own)) for table, kind in tables):
+        return None
+
+    def write() -> None:
+        done = [table.done() for table, _ in tables]
+        for answers in carried(corpus, source, located, own, reward):
+            for (table, kind), known, rows in zip(tables, done, answers, strict=False):
+                new = rows.join(known, on=KEY, how="anti", maintain_order="left")
+                if new.height:
+                    table.write(f"{kind}-{keys_digest(new)}" if kind else keys_digest(new), new)
+        for table, kind in tables:
+            with writing(table.folder / name) as file:
+                file.write(str(_held(table, kind, own)).encode())
+
+    return write
 
 
-def _held(parts: Parts, prompts: pl.DataFrame) -> int:
-    """Count the responses of a table that answer one of `prompts`."""
+def _note(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
+
+
+def _held(table: Parts, kind: str, prompts: pl.DataFrame) -> int:
+    """Count the rows of a table, in its parts of this kind, that are of one of `prompts`."""
     asked = prompts.lazy().select("prompt_id")
-    return count(parts.scan("part").join(asked, on="prompt_id", how="semi"), parts)
+    rows = table.scan_paths(table.paths(f"part-{kind}" if kind else "part"))
+    return count(rows.join(asked, on="prompt_id", how="semi"), table)

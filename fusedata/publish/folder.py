@@ -97,9 +97,10 @@ def _feature(name: str, dtype: pa.DataType) -> dict[str, object]:
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder, by its name within."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

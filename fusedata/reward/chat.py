@@ -1,4 +1,12 @@
-"""How a conversation becomes text and tokens, for every reward model that runs in this process."""
+"""How a conversation becomes text and tokens, for every reward model that runs in this process.
+
+The model's chat template sees all turns of the prompt, the assistant's earlier ones among them, and the response as the
+last turn; nothing is cut, translated or added, and Chinese goes through as any text. A system prompt is kept: the
+response was written under it, and without it the model would judge an answer to something else. ArmoRM was trained on
+exchanges without one, but its template (Llama-3's) has a place for it; responses that are compared share their prompt,
+so what it shifts is shared too. A template that has no place for a system prompt (Gemma's) refuses the conversation:
+the response has no reward, and its row says so.
+"""
 
 from functools import cache
 from typing import Any, NamedTuple

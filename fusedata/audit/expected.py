@@ -1,0 +1,53 @@
+"""What a dataset is held to: its recipe's rules where there is one, else what anybody expects."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusedata.config import validate
+from fusedata.errors import FusedataError
+from fusedata.recipe import Recipe
+
+MAX_TOKENS = 2_048
+"""Tokens that both stages of the published training take of a conversation (METHOD: training)."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What rows are held to; None: nothing is known, so nothing is held against them.
+
+    `gap`: chosen minus rejected reward, both ends inclusive. `same_source_model`: both answers of a pair come from one.
+    `checked`: chosen and SFT answers passed the correctness check, rejected ones failed it. `shared`: a prompt may feed
+    SFT and DPO. `decontaminated`: no text is a benchmark's. `languages`: ISO 639-1 codes. `max_tokens`: of a whole
+    conversation.
+    """
+
+    gap: tuple[float, float] | None = None
+    same_source_model: bool | None = None
+    checked: bool | None = None
+    shared: bool | None = None
+    decontaminated: bool | None = None
+    languages: tuple[str, ...] = ()
+    max_tokens: int = MAX_TOKENS
+
+
+def of_recipe(recipe: Recipe, max_tokens: int = MAX_TOKENS) -> Expected:
+    """Give what a recipe promises of its datasets; pairs of WRPO have two models, and no window."""
+    dpo = recipe.dpo if recipe.dpo and recipe.dpo.method != "wrpo" else None
+    return Expected(
+        gap=dpo.reward_gap if dpo else None,
+        same_source_model=dpo.same_source_model if dpo else recipe.dpo is None,
+        checked=recipe.correctness is not None,
+        shared=recipe.split.order == "shared",
+        decontaminated=recipe.decontamination.enabled,
+        languages=recipe.languages,
+        max_tokens=max_tokens,
+    )
+
+
+def recipe_in(folder: Path) -> Recipe | None:
+    """Read the recipe that lies in a dataset folder; None where there is none that this fusedata reads."""
+    try:
+        return validate(Recipe, tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8")), "recipe.toml")
+    except (OSError, ValueError, FusedataError):
+        return None

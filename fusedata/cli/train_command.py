@@ -1,0 +1,92 @@
+"""`fusedata train`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusedata.train.checks import Checked, Seen
+    from fusedata.train.fit import Trained
+
+
+@click.command("train")
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    required=True,
+    metavar="RUN|FOLDER|ID",
+    help="What to train on: a run, a folder, a Hugging Face id, or ms:ID on ModelScope; for --stage fuse one that"
+    " holds both datasets, or SFT and DPO one after the other.",
+)
+@click.option("--stage", type=click.Choice(["sft", "dpo", "fuse"]), help="Default: told from the dataset's columns.")
+@click.option("--target", help="The published hyper-parameters in force: a target model of FuseChat-3.0.")
+@click.option("--model", help="The model to begin with: a folder or hub id (default: the target's own).")
+@click.option("--revision", help="The dataset's revision on its hub (default: the newest, recorded).")
+@click.option("--out", type=click.Path(path_type=Path), help="Where the model goes (default: models/TARGET-STAGE).")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a hyper-parameter.")
+@click.option("--launch", metavar="NAME|FILE", help="Run under accelerate: multi-gpu, fsdp, zero3, or its own YAML.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def train_command(context: click.Context, /, launch: str | None, **options: Any) -> None:  # noqa: ANN401
+    """Train a target model: SFT, then DPO, on published datasets.
+
+    A training that was stopped goes on from its last checkpoint: run the same command again.
+    """
+    from fusedata.train.launch import launched
+
+    if launch:
+        context.exit(launched(launch))
+    _train(**options)
+
+
+def _train(
+    datasets: tuple[str, ...],
+    stage: str | None,
+    target: str | None,
+    model: str | None,
+    revision: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    import json
+    import os
+
+    from fusedata.train.run import planned, run
+
+    trained: list[Trained] = []
+    for step in planned(datasets, stage, target, model, revision=revision, out=out, overrides=overrides):
+        for doubt in step.doubts:
+            click.echo(f"Warning: {doubt}.", err=True)
+        click.echo(f"{step.stage.upper()} of {step.model} on {step.dataset} → {step.out}", err=True)
+        trained.append(run(step, _said, _shown))
+    for result in trained if os.environ.get("RANK", "0") == "0" else ():
+        if as_json:
+            facts = {"folder": str(result.folder), "checkpoint": result.best.step, "metric": result.best.metric}
+            click.echo(json.dumps({**facts, "rows": dict(result.counts)}))
+        else:
+            metric = "" if result.best.metric is None else f" (held out: {result.best.metric:.4f})"
+            click.echo(f"{result.folder}  checkpoint {result.best.step}{metric}; curves.png, train.json, README.md")
+
+
+def _shown(rows: "Checked", example: "Seen") -> None:
+    from fusedata.plots import clean
+
+    for what, count in rows.counts.items():
+        click.echo(f"{what}: {count:,}", err=True)
+    click.echo("The first row as the loss sees it:", err=True)
+    click.echo(f"  not trained on: {clean(example.context)[-400:]}", err=True)
+    click.echo(f"  trained on:     {clean(example.target)[:400]}", err=True)
+
+
+_LOGGED = ("loss", "eval_loss", "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies", "learning_rate")
+
+
+def _said(entry: "Mapping[str, float]") -> None:
+    shown = [f"{name} {float(entry[name]):.4g}" for name in _LOGGED if name in entry]
+    if shown:
+        click.echo(f"step {entry['step']}/{entry['total']}: {', '.join(shown)}", err=True)

@@ -1,0 +1,73 @@
+"""The prompt filter that drops what shares text with a benchmark, and the report of what it was held against."""
+
+from pathlib import Path
+
+import polars as pl
+
+from fusedata.collect.protocol import PromptFilter
+from fusedata.contamination.overlap import Index, Match
+from fusedata.contamination.report import Report
+from fusedata.contamination.sources import Places, Shelf, find_benchmarks, read_items
+from fusedata.profile import Profile
+from fusedata.recipe import Recipe
+
+REASON = "in benchmark "
+"""What the reason begins with; the benchmark's name follows."""
+
+_SHOWN = 300
+
+
+def benchmarks(recipe: Recipe, profile: Profile, *, fetched: bool) -> Shelf | None:
+    """Find the benchmarks that prompts are to be held against; None: decontamination is switched off.
+
+    `fetched` says that a corpus comes from a hub: then benchmarks do as well, unless the profile names another place.
+    """
+    if not recipe.decontamination.enabled:
+        return None
+    return find_benchmarks(recipe.decontamination.benchmarks, _places(profile, fetched=fetched))
+
+
+def _places(profile: Profile, *, fetched: bool) -> Places:
+    mirror = Path(profile.corpora).expanduser() if profile.corpora else None
+    named = profile.benchmarks or ("hub" if fetched else "")
+    if named == "hub":
+        return Places(mirror, profile.hub)
+    if named == "none":
+        return Places(none='the profile says benchmarks = "none"')
+    if named:
+        return Places(Path(named))
+    return Places(mirror, none="no corpus comes from a hub, and the profile names no place of benchmarks")
+
+
+def decontamination(recipe: Recipe, shelf: Shelf | None) -> tuple[list[PromptFilter], Shelf | None]:
+    """Give the filter, unless nothing can be checked, and the shelf without benchmarks that cannot be read."""
+    if shelf is None:
+        return [], None
+    items, shelf = read_items(shelf)
+    settings = recipe.decontamination
+    index = Index(items, words=settings.words, characters=settings.characters)
+    return [held_against(index)] if len(index) else [], shelf
+
+
+def held_against(index: Index) -> PromptFilter:
+    """Give the filter that drops prompts with text of `index`: `detail` is the item and the text in common."""
+
+    def looked_up(prompts: pl.DataFrame) -> pl.DataFrame:
+        matches = [index.find(text) for text in prompts["text"]]
+        reasons = [match and REASON + match.benchmark for match in matches]
+        details = [match and _detail(match) for match in matches]
+        return pl.DataFrame({"reason": reasons, "detail": details}, schema={"reason": pl.String, "detail": pl.String})
+
+    return looked_up
+
+
+def _detail(match: Match) -> str:
+    text = match.text if len(match.text) <= _SHOWN else f"{match.text[:_SHOWN]}…"
+    return f"{match.item}: {text}"
+
+
+def report(shelf: Shelf, dropped: pl.DataFrame) -> Report:
+    """Count what DROPPED holds for each benchmark."""
+    counts = dict(dropped["reason"].value_counts().iter_rows())
+    revisions = shelf.revisions()
+    return Report({name: counts.get(REASON + name, 0) for name in revisions}, dict(shelf.unchecked), revisions)

@@ -1,0 +1,1 @@
+"""What prompts share with the benchmarks that a model is judged on."""

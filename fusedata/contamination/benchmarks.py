@@ -1,0 +1,209 @@
+"""The benchmarks that the published method is judged on: where their texts are, and which columns hold them.
+
+Ids, files and columns are those of the datasets' own pages; ids on ModelScope are those that evalscope reads. Where no
+revision is pinned the newest is read; the commit that was read is recorded in any case.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset with texts of a benchmark.
+
+    `files` are patterns as `collect.locate` takes them; none: the files of `split`. `plain` are names that its file has
+    where benchmarks lie in one folder. `texts` and `choices` name columns, each by its first name that is there: each
+    of `texts` is looked for by itself (a list is a text an entry), and once more with the `choices` behind it.
+    """
+
+    hub: str | None
+    texts: tuple[tuple[str, ...], ...]
+    choices: tuple[tuple[str, ...], ...] = ()
+    files: tuple[str, ...] = ()
+    split: str = "test"
+    plain: tuple[str, ...] = ()
+    item: str | None = None
+    """The column that names an item; absent or not there: its row."""
+    between: tuple[str, str | int, str | int] | None = None
+    """A column, and the first and the last value of it that belong to the benchmark."""
+    revision: str | None = None
+    modelscope: str | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark: its texts in one or several datasets, and what is to be known of them."""
+
+    name: str
+    sources: tuple[Source, ...]
+    license: str | None = None
+    gated: bool = False
+    """Its terms must be accepted on the hub before it can be read."""
+    where: str = ""
+    """Where it is published, if on no hub."""
+
+
+def _one(name: str, license: str | None, source: Source, *, gated: bool = False, where: str = "") -> Benchmark:  # noqa: A002 - the field's name
+    return Benchmark(name, (source,), license, gated, where)
+
+
+_LIVEBENCH = ("coding", "data_analysis", "instruction_following", "language", "math", "reasoning")
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    _one(
+        "alpaca-eval-2",
+        "cc-by-nc-4.0",
+        Source(
+            "tatsu-lab/alpaca_eval",
+            (("instruction",),),
+            files=("alpaca_eval.json",),
+            plain=("alpaca_eval.json",),
+            revision="57530fed23a308e771c06bba55cb49b7e7625711",
+        ),
+    ),
+    _one(
+        "arena-hard",
+        "apache-2.0",
+        Source(
+            "lmarena-ai/arena-hard-auto-v0.1",
+            (("turns", "prompt"),),
+            split="train",
+            plain=("arena-hard-question.jsonl", "arena-hard.jsonl"),
+            item="question_id",
+            revision="2a69efe86cff85c593cfd4c2b4491c128e52c6f1",
+        ),
+    ),
+    _one(
+        "mt-bench",
+        "apache-2.0",
+        Source(
+            "HuggingFaceH4/mt_bench_prompts",
+            (("prompt", "turns"),),
+            files=("data/train-*.parquet",),
+            plain=("mt_bench-question.jsonl",),
+            item="question_id",
+            revision="b60d01a44377daa2d9434e50a91a9e4169a090d5",
+        ),
+    ),
+    _one(
+        "alignbench-1.1",
+        None,
+        Source(None, (("question",),), plain=("data_v1.1_release.jsonl", "alignbench-1.1.jsonl"), item="question_id"),
+        where="github.com/THUDM/AlignBench, data/data_v1.1_release.jsonl",
+    ),
+    Benchmark(
+        "livebench-0831",
+        tuple(
+            Source(
+                f"livebench/{part}",
+                (("turns",),),
+                plain=(f"livebench-{part}.jsonl",),
+                item="question_id",
+                between=("livebench_release_date", "2024-01-01", "2024-08-31~"),
+            )
+            for part in _LIVEBENCH
+        ),
+    ),
+    _one(
+        "mmlu-pro",
+        "mit",
+        Source(
+            "TIGER-Lab/MMLU-Pro",
+            (("question",),),
+            (("options",),),
+            plain=("mmlu-pro.jsonl",),
+            item="question_id",
+        ),
+    ),
+    _one(
+        "mmlu-redux",
+        "cc-by-4.0",
+        Source(
+            "edinburgh-dawg/mmlu-redux",
+            (("question",),),
+            (("choices",),),
+            files=("*/data-*.arrow",),
+            plain=("mmlu-redux.jsonl",),
+        ),
+    ),
+    _one(
+        "gpqa-diamond",
+        "cc-by-4.0",
+        Source(
+            "Idavidrein/gpqa",
+            (("Question",),),
+            (("Correct Answer",), ("Incorrect Answer 1",), ("Incorrect Answer 2",), ("Incorrect Answer 3",)),
+            files=("gpqa_diamond.csv",),
+            plain=("gpqa_diamond.csv",),
+            item="Record ID",
+        ),
+        gated=True,
+    ),
+    _one(
+        "gsm8k",
+        "mit",
+        Source(
+            "openai/gsm8k",
+            (("question",),),
+            files=("main/test-*.parquet",),
+            plain=("gsm8k-test.jsonl",),
+            modelscope="AI-ModelScope/gsm8k",
+        ),
+    ),
+    _one(
+        "math",
+        "mit",
+        Source("EleutherAI/hendrycks_math", (("problem",),), files=("*/test-*.parquet",), plain=("math-test.jsonl",)),
+    ),
+    _one(
+        "math-500",  # part of `math`, and what many report: where only it can be had, it alone is checked
+        "mit",
+        Source(
+            "HuggingFaceH4/MATH-500",
+            (("problem",),),
+            files=("test.jsonl",),
+            plain=("math-500.jsonl",),
+            item="unique_id",
+            modelscope="AI-ModelScope/MATH-500",
+        ),
+    ),
+    _one("amc23", None, Source("math-ai/amc23", (("question", "problem"),), plain=("amc23.jsonl",), item="id")),
+    _one(
+        "humaneval",
+        "mit",
+        Source(
+            "openai/openai_humaneval",
+            (("prompt",), ("test",)),
+            plain=("HumanEval.jsonl.gz", "HumanEval.jsonl"),
+            item="task_id",
+        ),
+    ),
+    _one(
+        "mbpp",
+        "cc-by-4.0",
+        Source(
+            "google-research-datasets/mbpp",
+            (("text", "prompt"), ("test_list",)),
+            files=("full/test-*.parquet", "sanitized/test-*.parquet"),
+            plain=("mbpp.jsonl",),
+            item="task_id",
+            between=("task_id", 11, 510),
+        ),
+    ),
+    _one(
+        "livecodebench-2408-2411",  # these files are 1.8 GB, most of it private tests
+        "cc",
+        Source(
+            "livecodebench/code_generation_lite",
+            (("question_content",),),
+            files=("test4.jsonl", "test5.jsonl"),
+            plain=("livecodebench.jsonl",),
+            item="question_id",
+            between=("contest_date", "2024-08-01", "2024-11-30~"),
+            modelscope="AI-ModelScope/code_generation_lite",
+        ),
+    ),
+)
+"""By the order in which a text that several have is told."""
+
+NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)

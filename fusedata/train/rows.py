@@ -1,0 +1,83 @@
+"""The rows that a stage is trained on: any dataset that fusedata reads, in the columns that TRL takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from fusedata.errors import ConfigError
+from fusedata.publish.folder import sha256
+from fusedata.schema import digest, prompt_id, rank
+from fusedata.sources import Dataset, Hub, datasets_in, find_folder
+from fusedata.train.settings import Stage
+
+_MODELSCOPE = "ms:"
+_TEST = ("test", "validation", "eval", "dev")
+_COLUMNS = {"sft": {"completion": "response"}, "dpo": {"chosen": "chosen", "rejected": "rejected"}}
+
+
+class Rows(NamedTuple):
+    """The rows of one stage: `prompt` and `completion`, or `prompt`, `chosen` and `rejected`, lists of turns each.
+
+    `test` is empty where nothing can be held out; `identity` says what was read: name, revision, and a digest of the
+    files.
+    """
+
+    stage: Stage
+    train: pl.DataFrame
+    test: pl.DataFrame
+    identity: dict[str, Any]
+
+
+def read_rows(name: str, stage: Stage | None, *, share: float, seed: int, revision: str | None = None) -> Rows:
+    """Read the dataset `name`: a run, a folder or file, an id on Hugging Face, or `ms:` and an id on ModelScope.
+
+    The stage is told from the columns where it is None. Where there is no test split, `share` of the prompts is held
+    out, by a hash. Raises ConfigError, CorpusError, HubError, RunError.
+    """
+    hub: Hub = "modelscope" if name.startswith(_MODELSCOPE) else "huggingface"
+    path = name.removeprefix(_MODELSCOPE)
+    local = Path(path).expanduser()
+    folder, files = find_folder(local / "dataset" if (local / "dataset").is_dir() else path, hub=hub, revision=revision)
+    dataset = _of_stage(name, datasets_in(folder, files), stage)
+    columns = {"prompt": "prompt", **_COLUMNS[dataset.kind]}
+    rows = dataset.rows.select("split", "row", **{to: pl.col(of) for to, of in columns.items()}).collect()
+    test = rows["split"].is_in(_TEST)
+    train, held = rows.filter(~test), rows.filter(test)
+    if not held.height:
+        train, held = _held_out(train, share, seed)
+    train, held = (frame.sort("split", "row").select(list(columns)) for frame in (train, held))
+    return Rows(dataset.kind, train, held, {"dataset": name, "revision": revision, "files": _digest(dataset)})
+
+
+def _of_stage(name: str, found: Sequence[Dataset], stage: Stage | None) -> Dataset:
+    kinds = sorted({dataset.kind for dataset in found})
+    if stage is None and len(kinds) > 1:
+        raise ConfigError(f"--dataset {name}: holds SFT rows and pairs: say which with --stage sft, dpo or fuse.")
+    fitting = [dataset for dataset in found if stage in {None, dataset.kind}]
+    if not fitting:
+        what = {"sft": "SFT rows", "dpo": "preference pairs"}
+        raise ConfigError(f"--dataset {name}: holds no {what[stage or 'sft']}, only {what[kinds[0]]}.")
+    if len(fitting) > 1:
+        names = ", ".join(dataset.name for dataset in fitting)
+        raise ConfigError(f"--dataset {name}: holds several datasets ({names}): name the folder of one of them.")
+    return fitting[0]
+
+
+def _held_out(rows: pl.DataFrame, share: float, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Hold out `share` of the prompts by a hash of what they say, one at least where there are two."""
+    ids = [prompt_id([turn for turn in turns or () if turn["content"]]) for turns in rows["prompt"].to_list()]
+    order = dict(zip(ids, rank("train", seed, ids), strict=True))
+    chosen = {prompt for prompt, number in order.items() if number < int(share * 2**64)}
+    if len(order) > 1:
+        chosen = chosen or {min(order, key=order.__getitem__)}
+    if len(chosen) == len(order):
+        chosen = set()
+    test = pl.Series([prompt in chosen for prompt in ids], dtype=pl.Boolean)
+    return rows.filter(~test), rows.filter(test)
+
+
+def _digest(dataset: Dataset) -> str:
+    """Identify the content of the files that were read."""
+    return digest(*(f"{path.name} {sha256(path)}" for path in sorted(dataset.files)))
