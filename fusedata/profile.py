@@ -173,7 +173,6 @@ class StandIn(Model):
     samples: Count | None = None
     max_tokens: Count | None = None
     screen: Screen | None = None
-    """Replaces the recipe's; a recipe that screens nothing goes on screening nothing."""
     reward: Reward | None = None
     reward_gap: Gap | None = None
     """Replaces the recipe's window, on the scale of `reward`; a recipe without one keeps none."""
