@@ -17,11 +17,13 @@ import tomli_w
 from fusedata import __version__
 from fusedata.assets import asset
 from fusedata.build import Build, failures
+from fusedata.card_parts import license_file
 from fusedata.dataset import Datasets
 from fusedata.estimate import Estimate
 from fusedata.ledger import Difference, stand_ins
+from fusedata.licenses import LICENSE_FILE
 from fusedata.mixture import Mixture, members
-from fusedata.mixture_card import Whole, card_of, render
+from fusedata.mixture_card import Whole, card_of, licences_of, render
 from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile
 from fusedata.publish.folder import checksums, write_split
@@ -125,6 +127,10 @@ def publish(out: Path, whole: Whole) -> None:
                 _publish(new / kind, kind, whole, rows, template, out)
 
 
+_WRITTEN = frozenset({".md", ".toml", ".svg"})
+"""Endings of what a recipe's own dataset holds beside its rows: cards, licences, pictures, the recipe."""
+
+
 def _publish(folder: Path, kind: str, whole: Whole, rows: pl.DataFrame, template: str, out: Path) -> None:
     splits = {"train": rows.filter(~pl.col("test")), "test": rows.filter("test")}
     data = {split: write_split(folder, split, part.drop("test")) for split, part in splits.items() if part.height}
@@ -133,8 +139,9 @@ def _publish(folder: Path, kind: str, whole: Whole, rows: pl.DataFrame, template
     for name, part in whole.parts.items():
         if getattr(part, kind).height:
             own = out / name / "dataset" / kind
-            for source, target in (("README.md", card_of(name)), ("recipe.toml", f"recipes/{name}/recipe.toml")):
-                _write(folder / target, (own / source).read_text(encoding="utf-8"))
+            for path in sorted(path for path in own.rglob("*") if path.suffix in _WRITTEN):
+                _write((folder / card_of(name)).parent / path.relative_to(own), path.read_text(encoding="utf-8"))
+    _write(folder / LICENSE_FILE, license_file(licences_of(rows, whole)))
     _write(folder / "checksums.json", orjson.dumps(checksums(folder), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 

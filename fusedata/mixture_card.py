@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from fusedata import __version__
 from fusedata.card import cell, size_category
 from fusedata.dataset import Datasets
-from fusedata.licenses import rollup
+from fusedata.licenses import Rollup, rollup
 from fusedata.mixture import Mixture
 from fusedata.publish.folder import Written, features
 from fusedata.recipe import Recipe
@@ -64,16 +64,22 @@ def render(template: str, kind: str, whole: Whole, data: Mapping[str, Written]) 
     )
 
 
+def licences_of(rows: pl.DataFrame, whole: Whole) -> Rollup:
+    """Roll up the licences of the corpora and models behind the rows of the whole."""
+    corpora, models = _licences(rows, whole)
+    return rollup(corpora.items(), models.items())
+
+
 def _pretty_name(kind: str, whole: Whole) -> str:
     return f"{whole.mixture.name} {kind.upper()} data"
 
 
 def _front_matter(kind: str, whole: Whole, data: Mapping[str, Written]) -> dict[str, object]:
     rows: pl.DataFrame = getattr(whole, kind)
-    corpora, models = _licences(rows, whole)
+    corpora, _ = _licences(rows, whole)
     return {
         "pretty_name": _pretty_name(kind, whole),
-        **rollup(corpora.items(), models.items()).tag,
+        **licences_of(rows, whole).tag,
         "language": list(dict.fromkeys(code for recipe in whole.recipes.values() for code in recipe.languages)),
         "task_categories": ["text-generation"],
         "size_categories": [size_category(rows.height)],

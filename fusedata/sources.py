@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -77,6 +77,14 @@ def open_datasets(
     return datasets_in(*find_folder(folder)), None if is_mixture(run) else run
 
 
+class Found(NamedTuple):
+    """Where a dataset lies on this disk: its folder, its data files, and the commit they are of; None: of no hub."""
+
+    folder: Path
+    files: list[Path]
+    commit: str | None
+
+
 def find_folder(
     name: str | Path, *, hub: Hub = "huggingface", revision: str | None = None, cache: Path | None = None
 ) -> tuple[Path, list[Path]]:
@@ -84,19 +92,26 @@ def find_folder(
 
     Raises RunError where there is neither, HubError or MissingExtraError where the hub cannot be asked.
     """
+    return fetched(name, hub=hub, revision=revision, cache=cache)[:2]
+
+
+def fetched(
+    name: str | Path, *, hub: Hub = "huggingface", revision: str | None = None, cache: Path | None = None
+) -> Found:
+    """Give what `find_folder` gives, and the commit that it was at on the hub."""
     path = Path(name).expanduser()
     if path.is_file():
-        return path.parent, [path]
+        return Found(path.parent, [path], None)
     if path.is_dir():
-        return path, _data_files(path)
+        return Found(path, _data_files(path), None)
     if not _HUB_ID.fullmatch(str(name)):
         wanted = "name a run, a folder or file of data, or a dataset on a hub (owner/name)"
         raise RunError(f"{name}: there is no such folder; {wanted}.")
     from fusedata.collect import hubs  # noqa: PLC0415 - what is on this disk needs no hub client
 
     fetch = hubs.from_modelscope if hub == "modelscope" else hubs.from_huggingface
-    _, found = fetch(str(name), _wanted, revision, cache)
-    return _common_folder(found), [path for file, path in found.items() if _is_data(file)]
+    commit, found = fetch(str(name), _wanted, revision, cache)
+    return Found(_common_folder(found), [path for file, path in found.items() if _is_data(file)], commit)
 
 
 def _wanted(names: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Mixtures: what a file of them may say, how recipes are put together, and whole builds with twins of engine and reward."""
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -138,6 +139,14 @@ def test_what_a_recipe_holds_out_is_held_out_of_both_whole_datasets(run: Path):
 def test_rows_of_a_split_stand_in_order_of_their_prompts(run: Path):
     for path in [*_files(run, "sft"), *_files(run, "dpo")]:
         assert pl.read_parquet(path)["prompt_id"].is_sorted()
+
+
+def test_every_file_that_a_card_of_the_whole_names_lies_beside_it(run: Path):
+    for card in (run / "dataset").rglob("README*.md"):
+        named = re.findall(r"\]\(([^)#:]+)\)|license_link: (\S+\.md)", card.read_text())
+        links = [link for pair in named for link in pair if link]
+        assert links
+        assert [link for link in links if not (card.parent / link).exists()] == []
 
 
 def test_the_card_states_what_each_recipe_gave_and_their_own_cards_go_with_it(run: Path):

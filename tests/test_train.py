@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hub_server import HubServer
 
 from fusedata.errors import ConfigError
 from fusedata.train.outcome import better, sweep
@@ -115,6 +116,42 @@ def test_without_a_test_split_prompts_are_held_out_by_hash(tmp_path):
     assert 5 < len(held) < 40
     assert sorted(held) == sorted(prompt[0]["content"] for prompt in again.test["prompt"])
     assert not set(held) & {prompt[0]["content"] for prompt in found.train["prompt"]}
+
+
+@pytest.mark.parametrize("hub", ["huggingface", "modelscope"])
+def test_a_hubs_dataset_is_pinned_to_its_commit(tmp_path, hub):
+    """In a process of its own, for clients read their endpoints once; FuseAI's released shape, one JSON file."""
+    rows = [
+        {
+            "dataset": "d",
+            "source_model": "m",
+            "conversations": [{"from": "human", "value": f"a{n}"}, {"from": "gpt", "value": "b"}],
+        }
+        for n in range(6)
+    ]
+    program = (
+        "import json, sys; from fusedata.train.rows import read_rows; "
+        "found = read_rows(sys.argv[1], None, share=0.2, seed=1); "
+        "print(json.dumps([found.stage, found.train.height + found.test.height, found.identity]))"
+    )
+    with HubServer() as server:
+        server.add("org/name", {"train.json": json.dumps(rows).encode()})
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": server.url,
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_DISABLE_XET": "1",
+            "MODELSCOPE_ENDPOINT": server.url,
+            "MODELSCOPE_CACHE": str(tmp_path),
+        }
+        name = "ms:org/name" if hub == "modelscope" else "org/name"
+        done = subprocess.run(
+            [sys.executable, "-c", program, name], capture_output=True, text=True, check=False, env=environment
+        )
+    assert done.returncode == 0, done.stderr
+    stage, height, identity = json.loads(done.stdout)
+    assert (stage, height, identity["dataset"]) == ("sft", 6, name)
+    assert len(identity["revision"]) >= 12
 
 
 @pytest.mark.model

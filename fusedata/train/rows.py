@@ -9,7 +9,7 @@ import polars as pl
 from fusedata.errors import ConfigError
 from fusedata.publish.folder import sha256
 from fusedata.schema import digest, prompt_id, rank
-from fusedata.sources import Dataset, Hub, datasets_in, find_folder
+from fusedata.sources import Dataset, Hub, datasets_in, fetched
 from fusedata.train.settings import Stage
 
 _MODELSCOPE = "ms:"
@@ -39,8 +39,8 @@ def read_rows(name: str, stage: Stage | None, *, share: float, seed: int, revisi
     hub: Hub = "modelscope" if name.startswith(_MODELSCOPE) else "huggingface"
     path = name.removeprefix(_MODELSCOPE)
     local = Path(path).expanduser()
-    folder, files = find_folder(local / "dataset" if (local / "dataset").is_dir() else path, hub=hub, revision=revision)
-    dataset = _of_stage(name, datasets_in(folder, files), stage)
+    found = fetched(local / "dataset" if (local / "dataset").is_dir() else path, hub=hub, revision=revision)
+    dataset = _of_stage(name, datasets_in(found.folder, found.files), stage)
     columns = {"prompt": "prompt", **_COLUMNS[dataset.kind]}
     rows = dataset.rows.select("split", "row", **{to: pl.col(of) for to, of in columns.items()}).collect()
     test = rows["split"].is_in(_TEST)
@@ -48,7 +48,7 @@ def read_rows(name: str, stage: Stage | None, *, share: float, seed: int, revisi
     if not held.height:
         train, held = _held_out(train, share, seed)
     train, held = (frame.sort("split", "row").select(list(columns)) for frame in (train, held))
-    return Rows(dataset.kind, train, held, {"dataset": name, "revision": revision, "files": _digest(dataset)})
+    return Rows(dataset.kind, train, held, {"dataset": name, "revision": found.commit, "files": _digest(dataset)})
 
 
 def _of_stage(name: str, found: Sequence[Dataset], stage: Stage | None) -> Dataset:
