@@ -283,7 +283,8 @@ def test_the_shipped_chinese_prompts_give_sft_rows_only_under_the_local_profile(
 @pytest.mark.slow
 def test_the_whole_of_fusechat_builds_under_the_local_profile(tmp_path: Path):
     run = tmp_path / "run"
-    made = json.loads(invoke("build", "fusechat-3.0", "--profile", "local", "--limit", 10, "--out", run, "--json"))
+    said = invoke("build", "fusechat-3.0", "--profile", "local", "--limit", 10, "--out", run, "--json")
+    made = json.loads(said.splitlines()[-1])  # progress comes before it
     found = status_of(run)
     assert isinstance(found, MixtureStatus)
     assert list(found.recipes) == ["instruction", "math", "code", "chinese"]
