@@ -91,7 +91,7 @@ class Build:
                 for stage in force:
                     _forget(run, stage)
                 gold = check.gold if check else None
-                found = collected(run, recipe, self.profile, corpora, gold, shelf, self.reporter.stage)
+                found = collected(run, recipe, corpora, gold, shelf, self.reporter.stage)
                 work = _Work(run, recipe, self.reporter, *found)
                 work.sample(engines)
                 work.screen()

@@ -159,6 +159,13 @@ def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], fa
         "size_categories": [size_category(rows.height)],
         "source_datasets": [corpus.id for corpus in facts.recipe.corpora if corpus.id in used],
         "tags": ["fusedata", "implicit-model-fusion", "preference" if kind == "dpo" else "sft", facts.recipe.name],
+        **data_entries(rows, data),
+    }
+
+
+def data_entries(rows: pl.DataFrame, data: Mapping[str, Written]) -> dict[str, Any]:
+    """Give the front matter that tells a hub where each split lies, and what its columns are."""
+    return {
         "configs": [
             {
                 "config_name": "default",

@@ -8,11 +8,11 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from fusedata import __version__
-from fusedata.card import cell, size_category
+from fusedata.card import cell, data_entries, size_category
 from fusedata.dataset import Datasets
 from fusedata.licenses import Rollup, rollup
 from fusedata.mixture import Mixture
-from fusedata.publish.folder import Written, features
+from fusedata.publish.folder import Written
 from fusedata.recipe import Recipe
 
 Licences = dict[str, str | None]
@@ -85,19 +85,7 @@ def _front_matter(kind: str, whole: Whole, data: Mapping[str, Written]) -> dict[
         "size_categories": [size_category(rows.height)],
         "source_datasets": list(corpora),
         "tags": ["fusedata", "implicit-model-fusion", "preference" if kind == "dpo" else "sft", whole.mixture.name],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in data],
-            }
-        ],
-        "dataset_info": {
-            "config_name": "default",
-            "features": features(rows.drop("test").schema),
-            "splits": [{"name": s, "num_bytes": e.size, "num_examples": e.rows} for s, e in data.items()],
-            "download_size": sum(entry.download for entry in data.values()),
-            "dataset_size": sum(entry.size for entry in data.values()),
-        },
+        **data_entries(rows, data),
     }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusedata.causes import causes, status_of
 from fusedata.errors import FusedataError, HubError, MissingExtraError
 from fusedata.quiet import quiet_logger
 
@@ -137,9 +138,9 @@ def _seam(hub: str, login: str, corpus: str, revision: str | None) -> Iterator[N
 
 def _sentence(hub: str, login: str, what: str, error: BaseException) -> str:
     """What went wrong, by kinds and numbers only: never the error's own words."""
-    chain = list(_chain(error))
+    chain = list(causes(error))
     kinds = {kind.__name__ for link in chain for kind in type(link).__mro__}
-    if code := next(filter(None, map(_status, chain)), 0):
+    if code := next(filter(None, map(status_of, chain)), 0):
         return _answer(hub, login, what, code)
     for link in chain:
         if isinstance(link, OSError) and link.errno and (link.errno in _LOCAL or link.filename):
@@ -166,20 +167,6 @@ def _answer(hub: str, login: str, what: str, code: int) -> str:
         return f"{hub} limits requests and refused {what} (429). Wait, or log in with `{login}`. {_KEPT}"
     fault = f"failed while it served {what}" if code >= 500 else f"refused {what}"  # noqa: PLR2004
     return f"{hub} {fault} ({code}). Run again later. {_KEPT}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int:
-    holder = getattr(error, "response", None)
-    code = getattr(holder if holder is not None else error, "status_code", None)
-    return code if isinstance(code, int) and code >= 400 else 0  # noqa: PLR2004
 
 
 @contextlib.contextmanager

@@ -61,7 +61,6 @@ def is_here(corpus: Corpus, profile: Profile) -> bool:
 
 def prompt_filters(
     recipe: Recipe,
-    profile: Profile,  # noqa: ARG001
     gold: GoldCheck | None,
     uncontaminated: Sequence[PromptFilter],
 ) -> list[PromptFilter]:
@@ -77,7 +76,6 @@ def prompt_filters(
 def collected(
     run: Run,
     recipe: Recipe,
-    profile: Profile,
     corpora: Corpora,
     gold: GoldCheck | None,
     shelf: Shelf | None,
@@ -94,7 +92,7 @@ def collected(
     if funnel is None or sum(n for _, what, n in funnel if what == "prompts") != count(parts.scan(), parts):
         with stage("collect", None):
             uncontaminated, shelf = decontamination(recipe, shelf)
-            found = collect(corpora, recipe, prompt_filters(recipe, profile, gold, uncontaminated))
+            found = collect(corpora, recipe, prompt_filters(recipe, gold, uncontaminated))
             parts.write("all", found.prompts)
             run.parts("dropped", "", DROPPED).write("all", found.dropped)
             if shelf:

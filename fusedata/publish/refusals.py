@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fusedata.causes import causes, status_of
 from fusedata.errors import FusedataError, HubError
 
 _KEPT = "Run the same command again: what has arrived is not sent again."
@@ -36,7 +37,7 @@ def seam(login: Login, what: str) -> Iterator[None]:
     except FusedataError:
         raise
     except Exception as error:  # noqa: BLE001  # two clients, two HTTP libraries under them: nothing may leave
-        raise HubError(_sentence(login, what, list(_chain(error)))) from None
+        raise HubError(_sentence(login, what, list(causes(error)))) from None
 
 
 def _sentence(login: Login, what: str, chain: list[BaseException]) -> str:
@@ -70,18 +71,3 @@ def _answer(login: Login, what: str, code: int) -> str:
     }
     fault = f"failed on {what}" if code >= 500 else f"refused {what}"  # noqa: PLR2004
     return sentences.get(code, f"{hub} {fault} ({code}). {_KEPT}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def status_of(error: BaseException) -> int:
-    """Give the HTTP status that an error of either client carries; 0: none."""
-    holder = getattr(error, "response", None)
-    code = getattr(holder if holder is not None else error, "status_code", None)
-    return code if isinstance(code, int) and code >= 400 else 0  # noqa: PLR2004
