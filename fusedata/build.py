@@ -14,11 +14,12 @@ from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_c
 from fusedata.contamination.report import read_report
 from fusedata.contamination.sources import Shelf
 from fusedata.dataset import Datasets, assemble, run_tables
+from fusedata.differences import differences
 from fusedata.errors import ConfigError
 from fusedata.estimate import Estimate, estimate
 from fusedata.ledger import Difference, ledger, redone, revisions, reward_tolerance, stand_ins
 from fusedata.plan import Advance, Reporter, unfinished
-from fusedata.profile import Profile, differences, effective
+from fusedata.profile import Profile, effective
 from fusedata.publish.stage import publish
 from fusedata.recipe import Correctness, Recipe
 from fusedata.reward.models import make_reward

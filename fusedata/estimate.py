@@ -1,8 +1,9 @@
 """What a build will take, told before anything is spent: requests, tokens, GPU-hours, disk, rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import polars as pl
 
@@ -16,6 +17,8 @@ from fusedata.schema import RESPONSES
 from fusedata.store import count, read_prompts, read_run
 from fusedata.trial import Trial
 
+Number = TypeVar("Number", int, float)
+
 PROMPT_TOKENS = 150
 """Tokens of a prompt whose corpus is not on this machine, chat template included: an assumption."""
 CHARACTERS_A_TOKEN = 4.0
@@ -27,14 +30,29 @@ COMPLETION_TOKENS = 512
 BYTES_A_TOKEN, BYTES_A_ROW = 2.0, 220.0
 """On disk, compressed: text, and the rows of RESPONSES, VERDICTS and REWARDS together: assumptions.
 English answers were seen to take 0.35 to 0.54 bytes a character, in parts of 256 and of 32 rows."""
+JUDGED_A_SECOND = {"math_answer": 20_000, "unit_tests": 100}
+"""Responses a core: `benchmarks/math_verification.py` and `benchmarks/sandbox.py` on 2 cores, rounded down."""
+
+
+class Yield(NamedTuple):
+    """What FuseChat-3.0 published of a corpus: prompts, SFT rows, pairs."""
+
+    prompts: int
+    sft: int
+    dpo: int
+
+
 PUBLISHED = {
-    "nvidia/OpenMathInstruct-2": (40_188 / 58_546, 11_615 / 58_546),
-    "greengerong/leetcode": (1_877 / 2_360, 1_236 / 2_360),
-    "bigcode/self-oss-instruct-sc2-exec-filter-50k": (10_160 / 13_696, 2_732 / 13_696),
-    "llamafactory/alpaca_gpt4_zh": (1.0, 0.0),
-    "Magpie-Align/Magpie-Qwen2-Pro-200K-Chinese": (1.0, 0.0),
+    "openbmb/UltraFeedback": Yield(51_098, 20_439, 30_659),
+    "Magpie-Align/Magpie-Pro-DPO-100K-v0.1": Yield(20_374, 8_149, 12_225),
+    "nvidia/HelpSteer2": Yield(9_435, 3_774, 5_661),
+    "nvidia/OpenMathInstruct-2": Yield(58_546, 40_188, 11_615),
+    "greengerong/leetcode": Yield(2_360, 1_877, 1_236),
+    "bigcode/self-oss-instruct-sc2-exec-filter-50k": Yield(13_696, 10_160, 2_732),
+    "llamafactory/alpaca_gpt4_zh": Yield(2_471, 2_471, 0),
+    "Magpie-Align/Magpie-Qwen2-Pro-200K-Chinese": Yield(7_481, 7_481, 0),
 }
-"""SFT rows and pairs a prompt, as FuseChat-3.0 published them (its README's counts; leetcode's a problem)."""
+"""The README's counts. Of the instruction corpora and the Chinese ones only prompts with a row were counted."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,8 @@ class Work:
     completion_tokens_at_most: int | None
     tokens_per_second: float | None
     gpus: int | None
+    side_by_side: int = 1
+    """Engines of this model that work at a time: as many as the profile's `gpus` hold."""
 
     @property
     def hours(self) -> float | None:
@@ -62,12 +82,12 @@ class Work:
         tokens = self.completion_tokens if self.completion_tokens_at_most is not None else self.prompt_tokens
         if tokens is None or self.tokens_per_second is None:
             return None
-        return tokens / self.tokens_per_second / 3600
+        return tokens / self.tokens_per_second / self.side_by_side / 3600
 
     @property
     def gpu_hours(self) -> float | None:
         """Hours times devices."""
-        return None if self.hours is None or self.gpus is None else self.hours * self.gpus
+        return None if self.hours is None or self.gpus is None else self.hours * self.gpus * self.side_by_side
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,19 @@ class Estimate:
     disk_bytes: int | None
     sft_rows: int | None
     dpo_pairs: int | None
+    verify_core_hours: float | None
+    """Of one core that judges every sampled response; 0 where nothing is judged."""
     assumptions: tuple[str, ...]
+
+    @property
+    def hours(self) -> float | None:
+        """Hours on the clock of the models, one after another."""
+        return total(work.hours for work in self.work)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Of all models."""
+        return total(work.gpu_hours for work in self.work)
 
 
 def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Trial | None) -> Estimate:
@@ -89,16 +121,28 @@ def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Tria
     """
     held, tokens = _prompts(recipe, profile)
     counts = {corpus.id: held[corpus.id] for corpus in recipe.corpora if corpus.sampled}
-    total = _sum(*counts.values())
-    prompts = None if total is None else min(total, recipe.limit or total)
+    there = total(counts.values())
+    prompts = None if there is None else min(there, recipe.limit or there)
     sampled = [
         _sampling(model, profile, prompts, tokens, _done(root, model), measured) for model in recipe.source_models
     ]
     work = [*sampled, *_scoring(recipe, profile, sampled, held, measured)]
     sft, dpo = _rows(recipe, counts, prompts, measured)
-    return Estimate(
-        tuple(work), _disk(sampled, measured), sft, dpo, tuple(_assumptions(recipe, work, tokens, measured))
-    )
+    told = tuple(_assumptions(recipe, profile, work, tokens, measured))
+    return Estimate(tuple(work), _disk(sampled, measured), sft, dpo, _judging(recipe, sampled), told)
+
+
+def total(numbers: Iterable[Number | None]) -> Number | None:
+    """Add up; None where one is not known."""
+    known = list(numbers)
+    return None if None in known else sum(known)  # type: ignore[arg-type]
+
+
+def _judging(recipe: Recipe, sampled: Sequence[Work]) -> float | None:
+    if recipe.correctness is None:
+        return 0.0
+    responses = total(work.requests for work in sampled)
+    return None if responses is None else responses / JUDGED_A_SECOND[recipe.correctness.check] / 3600
 
 
 def _prompts(recipe: Recipe, profile: Profile) -> tuple[dict[str, int | None], float | None]:
@@ -109,7 +153,15 @@ def _prompts(recipe: Recipe, profile: Profile) -> tuple[dict[str, int | None], f
     counts = dict(found["corpus"].value_counts().iter_rows())
     mean = found.filter("sampled")["chars"].mean()
     tokens = None if mean is None else float(mean) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS  # type: ignore[arg-type]
-    return {c.id: counts.get(c.id, 0) if c in here else c.take for c in recipe.corpora}, tokens
+    return {c.id: counts.get(c.id, 0) if c in here else c.take or _published(c.id) for c in recipe.corpora}, tokens
+
+
+def _published(corpus: str) -> int | None:
+    return PUBLISHED[corpus].prompts if corpus in PUBLISHED else None
+
+
+def _side_by_side(profile: Profile, gpus: int | None) -> int:
+    return max(profile.gpus // gpus, 1) if profile.gpus and gpus else 1
 
 
 def _sampling(
@@ -125,6 +177,7 @@ def _sampling(
     read = found.prompt_tokens if found else tokens or PROMPT_TOKENS
     left = None if prompts is None else max(prompts * model.samples - done, 0)
     rate = found.rows_per_second * expected if found and found.rows_per_second else (host.throughput if host else None)
+    gpus = host.gpus if host else None
     return Work(
         model=model.id,
         prompts=prompts,
@@ -135,7 +188,8 @@ def _sampling(
         completion_tokens=None if left is None else round(left * expected),
         completion_tokens_at_most=None if left is None else left * model.max_tokens,
         tokens_per_second=rate,
-        gpus=host.gpus if host else None,
+        gpus=gpus,
+        side_by_side=_side_by_side(profile, gpus),
     )
 
 
@@ -151,12 +205,13 @@ def _scoring(
         return []
     carried = [held[corpus.id] for corpus in recipe.corpora if corpus.responses]
     asked = [*(work.requests for work in sampled), *carried]
-    read = [_sum(work.prompt_tokens, work.completion_tokens) for work in sampled]
+    read = [total((work.prompt_tokens, work.completion_tokens)) for work in sampled]
     read += [None if n is None else n * (PROMPT_TOKENS + COMPLETION_TOKENS) for n in carried]
     found, host = measured.reward if measured else None, profile.reward
     rate = found.rows_per_second * found.prompt_tokens if found and found.rows_per_second else host.throughput
     gpus = None if host.server else int(host.device != "cpu")
-    return [Work(recipe.reward.model, None, 1, _sum(*asked), 0, _sum(*read), None, None, rate, gpus)]
+    counts = (None, 1, total(asked), 0, total(read), None, None)
+    return [Work(recipe.reward.model, *counts, rate, gpus, _side_by_side(profile, gpus))]
 
 
 def _done(root: Path | None, model: SourceModel) -> int:
@@ -188,7 +243,8 @@ def _rows(
     if measured and measured.prompts:
         shares = [(prompts, (measured.sft_rows / measured.prompts, measured.dpo_pairs / measured.prompts))]
     elif set(counts) <= set(PUBLISHED) and counts and recipe.limit is None:
-        shares = [(number or 0, PUBLISHED[corpus]) for corpus, number in counts.items()]
+        found = [(number or 0, PUBLISHED[corpus]) for corpus, number in counts.items()]
+        shares = [(number, (told.sft / told.prompts, told.dpo / told.prompts)) for number, told in found]
     else:
         return None, None
     sft, dpo = (round(sum(number * share[i] for number, share in shares)) for i in (0, 1))
@@ -196,7 +252,7 @@ def _rows(
 
 
 def _disk(sampled: Sequence[Work], measured: Trial | None) -> int | None:
-    tokens, rows = _sum(*(w.completion_tokens for w in sampled)), _sum(*(w.requests for w in sampled))
+    tokens, rows = total(w.completion_tokens for w in sampled), total(w.requests for w in sampled)
     if tokens is None or rows is None:
         return None
     if measured:
@@ -205,7 +261,9 @@ def _disk(sampled: Sequence[Work], measured: Trial | None) -> int | None:
     return round(tokens * BYTES_A_TOKEN + rows * BYTES_A_ROW)
 
 
-def _assumptions(recipe: Recipe, work: Sequence[Work], tokens: float | None, measured: Trial | None) -> Iterator[str]:
+def _assumptions(
+    recipe: Recipe, profile: Profile, work: Sequence[Work], tokens: float | None, measured: Trial | None
+) -> Iterator[str]:
     if measured:
         yield f"tokens, speed, disk and rows: measured on a real sample of {measured.prompts} prompts"
         return
@@ -217,12 +275,15 @@ def _assumptions(recipe: Recipe, work: Sequence[Work], tokens: float | None, mea
             else f"{PROMPT_TOKENS} tokens a prompt, for the corpora are not on this machine"
         )
     yield "SFT rows and pairs: the shares that FuseChat-3.0 published for each corpus; ?: it published none"
+    counted = [c.id for c in recipe.corpora if not (c.take or is_here(c, profile)) and c.id in PUBLISHED]
+    if counted:
+        yield f"prompts that FuseChat-3.0 counted of {', '.join(counted)}: those that end without a row come on top"
+    if any(w.side_by_side > 1 for w in work):
+        yield f"engines side by side on the profile's {profile.gpus} GPUs, each of the speed that it has alone"
+    if recipe.correctness:
+        rate = JUDGED_A_SECOND[recipe.correctness.check]
+        yield f"verification: {rate:,} responses a second on one core, as measured on ours"
     if any(w.tokens_per_second for w in work):
         yield "tokens a second: `throughput` in the profile"
     if any(w.tokens_per_second is None for w in work):
         yield "hours are not known where the profile states no `throughput`: --calibrate N measures it"
-
-
-def _sum(*numbers: int | None) -> int | None:
-    known = [n for n in numbers if n is not None]
-    return sum(known) if len(known) == len(numbers) else None

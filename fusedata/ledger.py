@@ -7,7 +7,8 @@ from fusedata import __version__
 from fusedata.collect.carried import carried_label, carried_reward
 from fusedata.collect.locate import Located
 from fusedata.corpus import Corpus
-from fusedata.profile import Profile, differences
+from fusedata.differences import differences
+from fusedata.profile import Profile
 from fusedata.recipe import Recipe
 from fusedata.screen.stage import RULES
 from fusedata.store import State, entry

@@ -1,6 +1,5 @@
 """Profiles: where and how to run a recipe. The same recipe runs on a laptop and on a cluster."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -190,6 +189,9 @@ class Profile(Model):
     benchmarks: Text | None = None
     """Where benchmarks are read from, for decontamination: `hub`, a folder (in the hub's layout, or plain files), or
     `none`. Absent: the hub, where a corpus of the recipe is fetched from one."""
+    gpus: Count | None = None
+    """GPUs of all machines together, where `--on ray` runs as many engines side by side as they hold: what `--dry-run`
+    reckons with, and nothing else."""
     engines: tuple[EngineHost, ...] = ()
     reward: RewardHost = RewardHost()
     verification: Verification = Verification()
@@ -270,31 +272,3 @@ def _replaced(corpus: Corpus, stand_in: StandIn) -> tuple[Corpus, ...]:
 def _limited(models: tuple[SourceModel, ...], stand_in: StandIn) -> tuple[SourceModel, ...]:
     limits = {"samples": stand_in.samples, "max_tokens": stand_in.max_tokens}
     return tuple(m.model_copy(update={k: v for k, v in limits.items() if v is not None}) for m in models)
-
-
-Entries = Sequence[dict[str, object]]
-
-
-def differences(before: object, after: object, key: str = "") -> list[tuple[str, object, object]]:
-    """List what differs between two dumped configurations as (dotted key, before, after); None: not there."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = [*before, *(k for k in after if k not in before)]
-        return [d for k in keys for d in differences(before.get(k), after.get(k), f"{key}.{k}" if key else str(k))]
-    if isinstance(before, list | tuple) and isinstance(after, list | tuple) and _identified(before, after):
-        return [*_moved(before, after, key), *differences(_by_id(before, key), _by_id(after, key))]
-    return [] if before == after else [(key, before, after)]
-
-
-def _identified(*sides: Entries) -> bool:
-    return all(isinstance(entry, dict) and "id" in entry for side in sides for entry in side)
-
-
-def _moved(before: Entries, after: Entries, key: str) -> list[tuple[str, object, object]]:
-    """Say that entries changed places, which a comparison by id would not tell."""
-    old, new = ([entry["id"] for entry in side] for side in (before, after))
-    stayed = [i for i in old if i in new] == [i for i in new if i in old]
-    return [] if stayed else [(key, old, new)]
-
-
-def _by_id(entries: Entries, key: str) -> dict[str, object]:
-    return {f"{key}[{entry['id']}]": entry for entry in entries}

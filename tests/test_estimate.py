@@ -53,6 +53,30 @@ def test_rows_are_expected_by_the_published_shares(math):
     assert (math.sft_rows, math.dpo_pairs) == (40_188, 11_615)
 
 
+def test_corpora_on_a_hub_are_counted_by_what_was_published_of_them_where_the_recipe_takes_all(tmp_path):
+    build = Build(load_recipe(find_recipe("instruction")), load_profile(find_profile("vllm-8xh100")))
+    plan = build.plan(tmp_path / "run")
+    assert work(plan, "google/gemma-2-27b-it").requests == 5 * (51_098 + 20_374 + 9_435)
+    assert (plan.sft_rows, plan.dpo_pairs) == (20_439 + 8_149 + 3_774, 30_659 + 12_225 + 5_661)
+    assert any("openbmb/UltraFeedback" in line and "come on top" in line for line in plan.assumptions)
+
+
+def test_engines_side_by_side_take_fewer_hours_and_as_many_gpu_hours(tmp_path, math):
+    profile = load_profile(find_profile("vllm-8xh100")).model_copy(update={"gpus": 64})
+    plan = Build(load_recipe(find_recipe("math")), profile).plan(tmp_path / "run")
+    assert [w.side_by_side for w in plan.work] == [8, 64]
+    assert [w.hours for w in plan.work] == [
+        pytest.approx(math.work[0].hours / 8),
+        pytest.approx(math.work[1].hours / 64),
+    ]
+    assert plan.gpu_hours == pytest.approx(math.gpu_hours)
+    assert plan.hours == pytest.approx(sum(w.hours for w in plan.work))
+
+
+def test_verification_is_told_in_hours_of_one_core(math):
+    assert math.verify_core_hours == pytest.approx(5 * 58_546 / rules.JUDGED_A_SECOND["math_answer"] / 3600)
+
+
 def test_the_assumptions_are_told(math):
     assert any("512 completion tokens" in line for line in math.assumptions)
     assert any("`throughput` in the profile" in line for line in math.assumptions)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fusedata.differences import differences
 from fusedata.errors import ConfigError
-from fusedata.profile import Profile, differences, effective, find_profile, load_profile, shipped_profiles
+from fusedata.profile import Profile, effective, find_profile, load_profile, shipped_profiles
 from fusedata.recipe import Recipe, find_recipe, load_recipe
 
 RECIPE = """

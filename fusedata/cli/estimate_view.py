@@ -23,7 +23,8 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
     rows = [_row(w) for w in found.work]
     if not any(w.done for w in found.work):
         headers, rows = [h for h in headers if h != "done"], [[*row[:3], *row[4:]] for row in rows]
-    total = [w.gpu_hours for w in found.work if w.gpu_hours is not None]
+    limit = max(found.work, key=lambda w: w.hours or 0.0) if found.hours else None
+    judging = found.verify_core_hours
     say(
         heading("A build would take", "nothing was begun; ?: not known"),
         table(headers, rows),
@@ -31,7 +32,14 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
         table(
             ["", ""],
             [
-                ["GPU-hours", _number(sum(total), ".1f") if len(total) == len(found.work) else "?"],
+                ["hours", _number(found.hours, ",.1f")],
+                *(
+                    [["most of them", f"{limit.model} {(limit.hours or 0.0) / (found.hours or 1.0):.0%}"]]
+                    if limit
+                    else []
+                ),
+                ["GPU-hours", _number(found.gpu_hours, ",.1f")],
+                *([["verification", f"{_number(judging, ',.1f')} core-hours"]] if judging != 0 else []),
                 ["disk", "?" if found.disk_bytes is None else f"{_short(found.disk_bytes)}B"],
                 ["SFT rows", _number(found.sft_rows)],
                 ["DPO pairs", _number(found.dpo_pairs)],
@@ -46,7 +54,7 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
 def estimate_json(found: "Estimate") -> dict[str, Any]:
     """Give an estimate as JSON, hours and GPU-hours among it."""
     work = [asdict(w) | {"hours": w.hours, "gpu_hours": w.gpu_hours} for w in found.work]
-    return asdict(found) | {"work": work}
+    return asdict(found) | {"work": work, "hours": found.hours, "gpu_hours": found.gpu_hours}
 
 
 def _row(work: "Work") -> list[str]:

@@ -1,7 +1,7 @@
 """How `fusedata build` and `fusedata status` treat a mixture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -45,26 +45,26 @@ def _show_plans(task: "MixtureBuild", folder: Path, limit: int | None, calibrate
     import json
 
     from fusedata.cli.estimate_view import estimate_json, show_estimate
+    from fusedata.estimate import total
 
     plans = task.plan(folder, limit=limit, calibrate=calibrate)
-    hours = [work.gpu_hours for plan in plans.values() for work in plan.work]
-    sums = {
-        "gpu_hours": sum(h or 0 for h in hours) if None not in hours else None,
-        **{k: _sum([getattr(plan, k) for plan in plans.values()]) for k in ("disk_bytes", "sft_rows", "dpo_pairs")},
+    named = {
+        "hours": "hours",
+        "gpu_hours": "GPU-hours",
+        "verify_core_hours": "core-hours of verification",
+        "disk_bytes": "bytes on disk",
+        "sft_rows": "SFT rows",
+        "dpo_pairs": "DPO pairs",
     }
+    sums = {key: total(getattr(plan, key) for plan in plans.values()) for key in named}
     if as_json:
         click.echo(json.dumps({"recipes": {name: estimate_json(plan) for name, plan in plans.items()}, **sums}))
         return
     for name, plan in plans.items():
         say(heading(f"Recipe {name}"))
         show_estimate(plan, as_json=False)
-    shown = {"GPU-hours": sums["gpu_hours"], "SFT rows": sums["sft_rows"], "DPO pairs": sums["dpo_pairs"]}
-    rows: list[list[Cell]] = [[what, "?" if n is None else f"{n:,.0f}"] for what, n in shown.items()]
+    rows: list[list[Cell]] = [[named[k], "?" if n is None else f"{n:,.0f}"] for k, n in sums.items()]
     say(heading(f"The whole of {task.mixture.name}", "recipes one after another"), table(["", ""], rows, header=False))
-
-
-def _sum(numbers: "list[Any]") -> int | None:
-    return None if None in numbers else sum(numbers)
 
 
 def _splits(rows: "pl.DataFrame") -> dict[str, int]:
