@@ -124,7 +124,8 @@ def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Tria
     there = total(counts.values())
     prompts = None if there is None else min(there, recipe.limit or there)
     sampled = [
-        _sampling(model, profile, prompts, tokens, _done(root, model), measured) for model in recipe.source_models
+        _sampling(model, profile, _answering(recipe, model, prompts), tokens, _done(root, model), measured)
+        for model in recipe.source_models
     ]
     work = [*sampled, *_scoring(recipe, profile, sampled, held, measured)]
     sft, dpo = _rows(recipe, counts, prompts, measured)
@@ -162,6 +163,13 @@ def _published(corpus: str) -> int | None:
 
 def _side_by_side(profile: Profile, gpus: int | None) -> int:
     return max(profile.gpus // gpus, 1) if profile.gpus and gpus else 1
+
+
+def _answering(recipe: Recipe, model: SourceModel, prompts: int | None) -> int | None:
+    """Leave out of a target model's prompts those that feed SFT, as `split.asked` does, to within one a corpus."""
+    if prompts is None or recipe.dpo is None or recipe.dpo.target != model.id:
+        return prompts
+    return prompts - int(recipe.split.share * prompts)
 
 
 def _sampling(

@@ -179,3 +179,13 @@ def test_a_model_that_no_engine_serves_has_no_devices(tmp_path):
     models = [{"id": "org/a"}, {"id": "other/b"}]
     estimate = Build(recipe_over(path, source_models=models), profile).plan(tmp_path / "run")
     assert (work(estimate, "org/a").gpus, work(estimate, "other/b").gpus) == (4, None)
+
+
+def test_a_target_model_answers_only_the_prompts_that_feed_dpo(modulo, tmp_path):
+    changes = {
+        "source_models": [{"id": "test/echo", "samples": 6}, {"id": "test/target", "samples": 6}],
+        "dpo": {"method": "wrpo", "target": "test/target"},
+        "split": {"order": "random", "sft": 0.3333333333333333},
+    }
+    plan = twin_build(recipe_over(Path(modulo.corpora[0].path), **changes)).plan(tmp_path / "run")
+    assert [w.requests for w in plan.work[:2]] == [40 * 6, (40 - 13) * 6]
