@@ -74,7 +74,7 @@ class Work:
     tokens_per_second: float | None
     gpus: int | None
     side_by_side: int = 1
-    """Engines of this model that work at a time: as many as the profile's `gpus` hold."""
+    """Engines of this model that work at a time: as many as the GPUs of the profile's Ray cluster hold."""
 
     @property
     def hours(self) -> float | None:
@@ -161,8 +161,10 @@ def _published(corpus: str) -> int | None:
     return PUBLISHED[corpus].prompts if corpus in PUBLISHED else None
 
 
-def _side_by_side(profile: Profile, gpus: int | None) -> int:
-    return max(profile.gpus // gpus, 1) if profile.gpus and gpus else 1
+def _side_by_side(profile: Profile, gpus: int | None, most: int | None) -> int:
+    """Say how many workers a cluster runs at a time: `most`, or as many as its GPUs hold."""
+    fit = max(profile.ray.gpus // gpus, 1) if profile.ray.gpus and gpus else 1
+    return min(most or fit, fit)
 
 
 def _answering(recipe: Recipe, model: SourceModel, prompts: int | None) -> int | None:
@@ -197,7 +199,7 @@ def _sampling(
         completion_tokens_at_most=None if left is None else left * model.max_tokens,
         tokens_per_second=rate,
         gpus=gpus,
-        side_by_side=_side_by_side(profile, gpus),
+        side_by_side=_side_by_side(profile, gpus, profile.ray.engines),
     )
 
 
@@ -219,7 +221,7 @@ def _scoring(
     rate = found.rows_per_second * found.prompt_tokens if found and found.rows_per_second else host.throughput
     gpus = None if host.server else int(host.device != "cpu")
     counts = (None, 1, total(asked), 0, total(read), None, None)
-    return [Work(recipe.reward.model, *counts, rate, gpus, _side_by_side(profile, gpus))]
+    return [Work(recipe.reward.model, *counts, rate, gpus, _side_by_side(profile, gpus, profile.ray.rewards))]
 
 
 def _done(root: Path | None, model: SourceModel) -> int:
@@ -287,11 +289,11 @@ def _assumptions(
     if counted:
         yield f"prompts that FuseChat-3.0 counted of {', '.join(counted)}: those that end without a row come on top"
     if any(w.side_by_side > 1 for w in work):
-        yield f"engines side by side on the profile's {profile.gpus} GPUs, each of the speed that it has alone"
+        yield f"--on ray: engines side by side on the cluster's {profile.ray.gpus} GPUs, each as fast as alone"
     if recipe.correctness:
         rate = JUDGED_A_SECOND[recipe.correctness.check]
         yield f"verification: {rate:,} responses a second on one core, as measured on ours"
     if any(w.tokens_per_second for w in work):
-        yield "tokens a second: `throughput` in the profile"
+        yield "tokens a second: `throughput` in the profile; the time that models take to load is not counted"
     if any(w.tokens_per_second is None for w in work):
         yield "hours are not known where the profile states no `throughput`: --calibrate N measures it"

@@ -156,6 +156,22 @@ class Sandbox(Model):
     """Of a container."""
 
 
+class Ray(Model):
+    """How a Ray cluster is used, with `--on ray`. An engine takes as many GPUs as it is spread over, on one node."""
+
+    engines: Count | None = None
+    """Engines that run side by side; absent: as many as the cluster has GPUs for (processors, where it has none), and
+    one that asks servers."""
+    rewards: Count | None = None
+    """Reward models that run side by side; absent: as for engines."""
+    checks: Count | None = None
+    """Verifiers that run side by side, each with its `workers`; absent: as many as the cluster has processors for."""
+    cpus: Count = 1
+    """Processors that an engine or a reward model takes."""
+    gpus: Count | None = None
+    """GPUs of all nodes together: what `--dry-run` reckons with, and nothing else."""
+
+
 class StandInCorpus(Corpus):
     """A corpus that is read where the recipe names another."""
 
@@ -189,13 +205,11 @@ class Profile(Model):
     benchmarks: Text | None = None
     """Where benchmarks are read from, for decontamination: `hub`, a folder (in the hub's layout, or plain files), or
     `none`. Absent: the hub, where a corpus of the recipe is fetched from one."""
-    gpus: Count | None = None
-    """GPUs of all machines together, where `--on ray` runs as many engines side by side as they hold: what `--dry-run`
-    reckons with, and nothing else."""
     engines: tuple[EngineHost, ...] = ()
     reward: RewardHost = RewardHost()
     verification: Verification = Verification()
     sandbox: Sandbox = Sandbox()
+    ray: Ray = Ray()
     stand_in: StandIn | None = None
 
 

@@ -11,7 +11,7 @@ from fusedata import estimate as rules
 from fusedata.build import Build
 from fusedata.config import validate
 from fusedata.plan import Advance
-from fusedata.profile import Profile, find_profile, load_profile
+from fusedata.profile import Profile, Ray, find_profile, load_profile
 from fusedata.recipe import Recipe, find_recipe, load_recipe
 from fusedata.testing import EchoEngine
 from fusedata.trial import Stopwatch
@@ -62,7 +62,7 @@ def test_corpora_on_a_hub_are_counted_by_what_was_published_of_them_where_the_re
 
 
 def test_engines_side_by_side_take_fewer_hours_and_as_many_gpu_hours(tmp_path, math):
-    profile = load_profile(find_profile("vllm-8xh100")).model_copy(update={"gpus": 64})
+    profile = load_profile(find_profile("vllm-8xh100")).model_copy(update={"ray": Ray(gpus=64)})
     plan = Build(load_recipe(find_recipe("math")), profile).plan(tmp_path / "run")
     assert [w.side_by_side for w in plan.work] == [8, 64]
     assert [w.hours for w in plan.work] == [

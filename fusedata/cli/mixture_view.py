@@ -63,7 +63,9 @@ def _show_plans(task: "MixtureBuild", folder: Path, limit: int | None, calibrate
     for name, plan in plans.items():
         say(heading(f"Recipe {name}"))
         show_estimate(plan, as_json=False)
-    rows: list[list[Cell]] = [[named[k], "?" if n is None else f"{n:,.0f}"] for k, n in sums.items()]
+    rows: list[list[Cell]] = [
+        [named[k], "?" if n is None else f"{n:,.{1 if 'hours' in k else 0}f}"] for k, n in sums.items()
+    ]
     say(heading(f"The whole of {task.mixture.name}", "recipes one after another"), table(["", ""], rows, header=False))
 
 
