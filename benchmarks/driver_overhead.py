@@ -56,6 +56,7 @@ def prompts(count: int) -> pl.DataFrame:
         "corpus_row": range(count),
         "messages": turns,
         "answer": "0",
+        "tests": None,
         "sampled": True,
         "chars": [len(text) for text in texts],
     }

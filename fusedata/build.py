@@ -1,8 +1,7 @@
 """The one place that names the order of the stages: collect, sample, screen, verify, reward, select, split, publish."""
 
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,13 +10,25 @@ import polars as pl
 from fusedata.card import Facts
 from fusedata.collect.decontamination import benchmarks
 from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_corpus
+from fusedata.completeness import is_complete
 from fusedata.contamination.report import read_report
 from fusedata.contamination.sources import Shelf
 from fusedata.dataset import Datasets, assemble, run_tables
 from fusedata.differences import differences
-from fusedata.errors import ConfigError
+from fusedata.errors import ConfigError, RunError
 from fusedata.estimate import Estimate, estimate
-from fusedata.ledger import Difference, ledger, redone, revisions, reward_tolerance, stand_ins
+from fusedata.ledger import (
+    FOUND_OF_REWARDS,
+    Difference,
+    ledger,
+    redone,
+    revisions,
+    reward_self_test,
+    reward_tolerance,
+    stand_ins,
+)
+from fusedata.on_ray import OnRay, Seams
+from fusedata.opening import write_run
 from fusedata.plan import Advance, Reporter, unfinished
 from fusedata.profile import Profile, effective
 from fusedata.publish.stage import publish
@@ -30,8 +41,10 @@ from fusedata.sample.protocol import Engine
 from fusedata.sample.stage import sample, todo
 from fusedata.schema import FLAWS, PROMPTS, RESPONSES, REWARDS, VERDICTS
 from fusedata.screen.stage import screen
+from fusedata.shards import Shard
 from fusedata.split import asked
-from fusedata.store import Parts, Run, count, read_run, write_run
+from fusedata.storage import remove
+from fusedata.store import Parts, Run, count, read_run
 from fusedata.trial import Stopwatch, Trial, read_trial
 from fusedata.verify.checks import Check, opened
 from fusedata.verify.stage import verify
@@ -68,6 +81,8 @@ class Build:
     make_reward: Callable[..., RewardModel] = make_reward
     reporter: Reporter = field(default_factory=Silent)
     open_check: Callable[[Correctness | None, Profile], AbstractContextManager[Check | None]] = opened
+    on_ray: bool = False
+    """Sample, verify and score on a Ray cluster; the makers must be such that its workers can import them."""
     typed: tuple[str, str] | None = None
     """How recipe and profile are named on a command line, for `status` to say how to go on."""
 
@@ -81,26 +96,55 @@ class Build:
 
         `limit` keeps so many prompts; `force` names STAGES to make anew. Raises FusedataError; what was finished stays.
         """
+        datasets = self._run(out, limit, force, None)
+        assert datasets
+        return datasets
+
+    def run_shard(self, out: Path, shard: Shard, *, limit: int | None = None) -> Datasets | None:
+        """Build one shard into the run folder `out`, beside other shards or after them.
+
+        The last one to finish gives the datasets; None: other shards are at work, or were not built yet. Raises
+        FusedataError, also where the others build something else.
+        """
+        if self.on_ray:
+            raise ConfigError("--shard shares a build out without a cluster: leave out --on ray, or --shard.")
+        return self._run(out, limit, (), shard)
+
+    def _run(self, out: Path, limit: int | None, force: Collection[str], shard: Shard | None) -> Datasets | None:
         recipe = self.recipe(limit)
         _check_stages(force)
         engines = {model.id: self.make_engine(model, self.profile) for model in recipe.source_models}
         scorer = self.make_reward(recipe.reward, self.profile.reward) if recipe.reward else None
-        with write_run(out, recipe.name) as run:
+        with self._opened(out, recipe, shard) as run, self._cluster(recipe, run) as cluster:
             with self.open_check(recipe.correctness, self.profile) as check:
                 corpora, shelf = self._located(recipe)
                 self._begin(run, recipe, corpora, engines, scorer, check, shelf)
                 for stage in force:
                     _forget(run, stage)
                 gold = check.gold if check else None
-                found = collected(run, recipe, corpora, gold, shelf, self.reporter.stage)
-                work = _Work(run, recipe, self.reporter, *found)
+                prompts, funnel = collected(run, recipe, corpora, gold, shelf, self.reporter.stage)
+                assert run.writer
+                run.writer.share()
+                own = shard.prompts(prompts) if shard else prompts
+                work = _Work(run, recipe, self.reporter, own, funnel, cluster)
                 work.sample(engines)
                 work.screen()
                 if check and recipe.correctness:
                     work.verify(recipe.correctness.check, check)
             if scorer:
                 work.reward(scorer, self.profile.reward.batch_size)
+            if shard:
+                work = replace(work, run=replace(run, shard=None), prompts=prompts)
+                if not (run.writer.last() and is_complete(work.run, recipe, prompts)):
+                    return None
             return work.publish(self.asked, self.profile)
+
+    @contextmanager
+    def _opened(self, out: Path, recipe: Recipe, shard: Shard | None) -> Iterator[Run]:
+        with ExitStack() as stack:
+            with self.reporter.stage("wait for shards that prepare the run", None) if shard else nullcontext():
+                run = stack.enter_context(write_run(out, recipe.name, shard))
+            yield run
 
     def plan(self, root: Path, *, limit: int | None = None, calibrate: int | None = None) -> Estimate:
         """Reckon what `run` would take, and write nothing; finished samples in the run `root` are not counted again.
@@ -121,6 +165,11 @@ class Build:
             fetched = not all(is_here(corpus, self.profile) for corpus in recipe.corpora)
             return corpora, benchmarks(recipe, self.profile, fetched=fetched)
 
+    def _cluster(self, recipe: Recipe, run: Run) -> AbstractContextManager[OnRay | None]:
+        if not self.on_ray:
+            return nullcontext()
+        return OnRay(Seams(recipe, self.profile, self.make_engine, self.make_reward, self.open_check), run)
+
     def _begin(
         self,
         run: Run,
@@ -136,9 +185,13 @@ class Build:
         judges = scorer.identity() if scorer else None, check.identity if check else None
         held = shelf.revisions() if shelf else {}
         state = ledger(self.asked, recipe, self.profile, corpora, identities, *judges, held)
-        state |= {"typed": self.typed, "reward_tolerance": run.state.get("reward_tolerance", {})}
+        state |= {"typed": self.typed, **{key: run.state.get(key, {}) for key in FOUND_OF_REWARDS}}
         if run.state:
             fields, again = differences(run.state["recipe"], state["recipe"]), redone(run.state, state)
+            if (fields or again) and run.writer and not run.writer.alone:
+                what = again[0] if again else f"{fields[0][0]} differs"
+                remedy = "give all shards the same recipe, profile and fusedata"
+                raise RunError(f"{run.root}: other shards are building something else ({what}); {remedy}.")
             if fields or again:
                 self.reporter.changed(fields, again)
         run.begin(state)
@@ -153,6 +206,7 @@ class _Work:
     reporter: Reporter
     prompts: pl.DataFrame
     funnel: Funnel
+    cluster: OnRay | None = None
 
     def sample(self, engines: dict[str, Engine]) -> None:
         for model in self.recipe.source_models:
@@ -161,6 +215,9 @@ class _Work:
             missing = todo(prompts, model.id, model.samples, engine.batch_size, parts).height
             if missing:
                 with closing(engine), self.reporter.stage(f"sample {model.id}", missing) as advance:
+                    if self.cluster:
+                        self.cluster.sample(prompts, model, engine, parts, advance)
+                        continue
                     seed = self.recipe.seed
                     sample(prompts, model.id, model.samples, engine, parts, seed=seed, advance=advance)
 
@@ -170,16 +227,27 @@ class _Work:
                 screen(self.prompts, responses, parts, rules, advance)
 
     def verify(self, name: str, check: Check) -> None:
+        if self.cluster:
+            for tables, advance in self._together("verdicts", VERDICTS):
+                self.cluster.verify(self.prompts, tables, check.identity, advance)
+            return
         for responses, parts, advance in self._unfinished("verdicts", VERDICTS):
             verify(self.prompts, responses, parts, check, name, advance)
 
     def reward(self, scorer: RewardModel, batch_size: int) -> None:
+        tolerance = 0.0
         with closing(scorer):
+            if self.cluster:
+                for tables, advance in self._together("rewards", REWARDS):
+                    tolerance = self.cluster.reward(self.prompts, tables, scorer, advance)
             for responses, parts, advance in self._unfinished("rewards", REWARDS):
                 reward(self.prompts, responses, parts, scorer, batch_size, advance)
-        known = self.run.state["reward_tolerance"]
-        noise = max(scorer.tolerance, known.get(scorer.name, 0.0))  # a model may find more when it is loaded
-        self.run.begin(self.run.state | {"reward_tolerance": known | {scorer.name: noise}})
+        with self.run.turn():
+            known = self.run.state["reward_tolerance"]
+            noise = max(tolerance, scorer.tolerance, known.get(scorer.name, 0.0))  # loaded, a model may find more
+            tested = self.run.state["reward_self_test"] | ({scorer.name: scorer.self_test} if scorer.self_test else {})
+            found = {"reward_tolerance": known | {scorer.name: noise}, "reward_self_test": tested}
+            self.run.begin(self.run.state | found)
 
     def _unfinished(self, stage: str, schema: pl.Schema) -> Iterator[tuple[Parts, Parts, Advance]]:
         """Give each source of responses that `stage` has not finished."""
@@ -190,15 +258,24 @@ class _Work:
                 with self.reporter.stage(f"{stage} of {label}", missing) as advance:
                     yield responses, parts, advance
 
+    def _together(self, stage: str, schema: pl.Schema) -> Iterator[tuple[list[tuple[Parts, Parts]], Advance]]:
+        """Give all sources of responses that `stage` has not finished, at once; nothing where there is none."""
+        of, labels = self.run.parts, self.run.labels("responses")
+        tables = [(of("responses", label, RESPONSES), of(stage, label, schema)) for label in labels]
+        left = [unfinished(self.prompts, *pair).height for pair in tables]
+        if sum(left):
+            with self.reporter.stage(f"{stage} on Ray", sum(left)) as advance:
+                yield [pair for pair, missing in zip(tables, left, strict=True) if missing], advance
+
     def publish(self, asked: Recipe, profile: Profile) -> Datasets:
         with self.reporter.stage("select, split, write", None):
             datasets = assemble(run_tables(self.run, self.prompts), self.recipe)
             replaced = stand_ins(asked, self.recipe)
             states = revisions(self.run.state)
-            noise = reward_tolerance(self.run.state)
+            noise, tested = reward_tolerance(self.run.state), reward_self_test(self.run.state)
             funnel = [*self.funnel, *((c, f"response screened out: {f} (responses)", n) for c, f, n in datasets.flaws)]
             held = read_report(self.run)
-            facts = Facts(self.recipe, profile.name, replaced, funnel, datasets.places, states, noise, held)
+            facts = Facts(self.recipe, profile.name, replaced, funnel, datasets.places, states, noise, held, tested)
             publish(self.run.root / "dataset", datasets, facts)
         return datasets
 
@@ -220,4 +297,4 @@ def _forget(run: Run, stage: str) -> None:
     """Remove the tables of `stage` and those made from them."""
     for table in STAGES[stage]:
         for label in run.labels(table):
-            shutil.rmtree(run.parts(table, label, PROMPTS).folder, ignore_errors=True)
+            remove(run.parts(table, label, PROMPTS).folder)

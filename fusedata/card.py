@@ -14,7 +14,9 @@ from jinja2 import Environment, StrictUndefined
 
 from fusedata import __version__
 from fusedata.card_parts import examples, pictures, verdicts
-from fusedata.contamination.report import Report, lines
+from fusedata.card_rules import cell, rules
+from fusedata.card_words import in_chinese
+from fusedata.contamination.report import Report, lines, unchecked
 from fusedata.funnel import composition, dropped
 from fusedata.licenses import Rollup, Stated, rollup
 from fusedata.publish.folder import Written, features
@@ -24,7 +26,6 @@ from fusedata.select import near_limits
 Difference = tuple[str, object, object]
 _BINS = 9
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
-_PLAIN = re.compile(r"[\w ./:;,()+=%'-]*")
 _ENTRY = re.compile(r"(corpora|source_models)\[(.*)\](?:\.([a-z_]+(?:\..+)?))?", re.DOTALL)
 _NOUNS = {"corpora": "corpus", "source_models": "source model"}
 
@@ -44,6 +45,8 @@ class Facts:
     """The most that the shape of a batch moves a reward."""
     contamination: Report | None = None
     """What the prompts were held against; None: nothing."""
+    self_test: str = ""
+    """What the reward model's self-test found; "" where it has none."""
 
 
 def render(
@@ -60,7 +63,7 @@ def render(
     each of its files.
     """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown, not HTML
-    environment.filters |= {"thousands": _thousands, "cell": cell}
+    environment.filters |= {"thousands": _thousands, "cell": cell, "in_chinese": in_chinese}
     return environment.from_string(template).render(
         kind=kind,
         front_matter=yaml.safe_dump(_front_matter(kind, rows, data, facts), sort_keys=False, allow_unicode=True),
@@ -71,7 +74,7 @@ def render(
         stand_ins=_stand_ins(facts.stand_ins),
         splits={split: entry.rows for split, entry in data.items()},
         version=__version__,
-        rules=_rules(kind, facts.recipe),
+        rules=rules(kind, facts.recipe),
         funnel=[*facts.funnel, *dropped(facts.places)],
         composition=composition(facts.places, facts.recipe),
         revisions=facts.revisions,
@@ -83,7 +86,10 @@ def render(
         licences=licences(rows, facts.recipe),
         contamination=facts.contamination,
         decontamination=lines(facts.contamination),
+        unchecked=unchecked(facts.contamination),
+        weighted="weight" in rows.columns,
         tolerance=facts.reward_tolerance,
+        self_test=facts.self_test,
         near=_near(kind, rows, facts),
         sums=sums or {},
         limits=_limits(kind, rows, facts),
@@ -98,16 +104,6 @@ def licences(rows: pl.DataFrame, recipe: Recipe) -> Rollup:
 
 def _thousands(count: int) -> str:
     return f"{count:,}"
-
-
-def cell(value: object) -> str:
-    """Write a value so that it stays within a cell of a table or a line: as code where Markdown could read into it."""
-    text = " ".join(str(value).split())
-    if _PLAIN.fullmatch(text):
-        return text
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    pad = " " if "`" in text else ""
-    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
 
 
 def _stand_ins(differences: Sequence[Difference]) -> list[str]:
@@ -188,24 +184,6 @@ def size_category(rows: int) -> str:
     if power == 0:
         return f"n<{_SIZES[0]}"
     return f"{_SIZES[power - 1]}<n<{_SIZES[power]}" if power < len(_SIZES) else f"n>{_SIZES[-1]}"
-
-
-def _rules(kind: str, recipe: Recipe) -> list[str]:
-    """State in sentences what the recipe's selection rules did."""
-    by_tests = recipe.correctness is not None and recipe.correctness.check == "unit_tests"
-    judged = "whose programs pass all unit tests" if by_tests else "judged right by the corpus's gold answer"
-    passing = judged if recipe.correctness else "sampled or carried"
-    best = f"the highest reward by {cell(recipe.reward.model)}" if recipe.reward else "the first by model name"
-    lines = [f"SFT: of the responses {passing}, the one with {best}."]
-    if recipe.dpo and kind == "dpo":
-        within = "within one source model" if recipe.dpo.same_source_model else "over all source models"
-        failing = "that fail a test" if by_tests else "judged wrong"
-        against = f"the lowest reward among those {failing}" if recipe.correctness else "the lowest reward"
-        gap = recipe.dpo.reward_gap
-        window = f", the gap between {gap[0]} and {gap[1]}, both inclusive" if gap else ""
-        lines.append(f"DPO: chosen by the same rule and rejected with {against}, {within}{window}.")
-    held_out = f"{100 * recipe.split.test:g}% held out by a hash of the prompt"
-    return [*lines, f"Order of the split: `{recipe.split.order}`; {held_out}."]
 
 
 def _models(rows: pl.DataFrame, recipe: Recipe) -> list[dict[str, object]]:

@@ -57,7 +57,8 @@ def _bins(values: pl.Series) -> list[Bin]:
 
 def examples(kind: str, rows: pl.DataFrame, seed: int) -> list[list[tuple[str, str]]]:
     """Give the texts of some rows, chosen by a hash of their prompts: (what it is, text in a fence), cut where long."""
-    parts = ("prompt", "chosen", "rejected") if kind == "dpo" else ("messages",)
+    answers = [name for name in ("chosen", "chosen_own", "rejected") if name in rows.columns]
+    parts = ("prompt", *answers) if kind == "dpo" else ("messages",)
     whole = rows.drop_nulls(list(parts))
     ranks = rank("card", seed, whole["prompt_id"].fill_null(""))
     picked = sorted(range(whole.height), key=ranks.__getitem__)[:EXAMPLES]
@@ -93,6 +94,7 @@ def license_file(found: Rollup) -> str:
         told = f"{one.terms.name}, {one.terms.url}" if one.terms else (one.licence or "not stated: ask before use")
         lines.append(f"- {_plain(one.source)} ({one.role}): {_plain(told)}")
         lines += [f"  - {sentence}" for sentence in one.demands]
+        lines += [f"  - Not certain: {sentence}" for sentence in (one.terms.unsure if one.terms else ())]
     for title, sentences in (
         ("Cannot be met together", found.conflicts),
         ("Forbids sharing", found.forbids_publishing),

@@ -26,6 +26,7 @@ EXTRAS = {
         "reward models in this process: ArmoRM, classifiers, the stand-in",
         {},
     ),
+    "ray": Extra({"ray[data]": "2.60"}, "builds on a Ray cluster: `fusedata build --on ray`", {"ray[data]": "ray"}),
     "sandbox": Extra({"docker": "7.1"}, "judging programs by unit tests, in containers", {}),
     "train": Extra(
         {
@@ -40,6 +41,7 @@ EXTRAS = {
         "training target models: SFT and DPO",
         {},
     ),
+    "s3": Extra({"s3fs": "2026.1", "universal_pathlib": "0.3"}, "runs on object storage: `--out s3://…`", {}),
     "hub": Extra({"modelscope": "1.40"}, "corpora from ModelScope", {}),
     "audit": Extra(
         {"detect-secrets": "1.5", "phonenumbers": "9", "python-stdnum": "2"},

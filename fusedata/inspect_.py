@@ -72,7 +72,7 @@ def opened(name: str | Path, *, hub: Hub = "huggingface", revision: str | None =
     Rows that are kept in another shape than TRL's are brought into it. Raises RunError where there is nothing of the
     kind or a file cannot be read, CorpusError where its rows cannot, HubError where the hub refuses.
     """
-    root = looked_into(Path(name).expanduser())
+    root = looked_into(Path(name).expanduser() if isinstance(name, str | Path) else name)
     if (root / "run.json").is_file():
         return _opened_run(read_run(root))
     found = {kind: root / kind for kind in KINDS if (root / kind / "data").is_dir()}

@@ -64,9 +64,23 @@ def revisions(state: State) -> dict[str, str]:
     return found | {f"{s['name']} (body)": s["weights"] for s in scorers if "weights" in s}
 
 
+FOUND_OF_REWARDS = ("reward_tolerance", "reward_self_test")
+"""What run.json keeps of the reward models that were loaded, by their names: no build forgets it."""
+
+
+def reward_self_test(state: State) -> str:
+    """Say what the self-test of the model in force found when it was loaded; "" where it has none, or never was."""
+    known: dict[str, str] = state.get("reward_self_test", {})
+    return "; ".join(known[name] for name in sorted(_scorers(state)) if name in known)
+
+
+def _scorers(state: State) -> set[str]:
+    return {table["identity"]["name"] for table in state["tables"].get("rewards", {}).values()}
+
+
 def reward_tolerance(state: State) -> float:
     """Give the most that the shape of a batch was found to move a reward of the model in force."""
-    scorers = {table["identity"]["name"] for table in state["tables"].get("rewards", {}).values()}
+    scorers = _scorers(state)
     known: dict[str, float] = state.get("reward_tolerance", {})
     return max((known.get(name, 0.0) for name in scorers), default=0.0)
 

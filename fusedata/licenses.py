@@ -41,6 +41,8 @@ class Terms:
     url: str
     demands: tuple[str, ...]
     demands_zh: tuple[str, ...]
+    unsure: tuple[str, ...] = ()
+    unsure_zh: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     hub: bool = True
     attribution_only: bool = False
@@ -95,8 +97,12 @@ class Rollup:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Words that the names of models trained on the rows begin with; a longer one serves for its beginning."""
-        words = dict.fromkeys(one.terms.prefix for one in self.applies if one.terms and one.terms.prefix)
+        """Words that the names of models trained on the rows begin with; a longer one serves for its beginning.
+
+        Those of a reward model are left out: nobody is trained on its scores.
+        """
+        models = [one.terms for one in self.applies if one.terms and one.role != "reward model"]
+        words = dict.fromkeys(text.prefix for text in models if text.prefix)
         longer = [word for word in words if not any(w != word and w.startswith(f"{word} ") for w in words)]
         return tuple(longer)
 

@@ -24,11 +24,12 @@ from fusedata.ledger import Difference, stand_ins
 from fusedata.licenses import LICENSE_FILE
 from fusedata.mixture import Mixture, members
 from fusedata.mixture_card import Whole, card_of, licences_of, render
+from fusedata.opening import write_run
 from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile
 from fusedata.publish.folder import checksums, write_split
 from fusedata.readers import KINDS
-from fusedata.store import replacing, write_run, writing
+from fusedata.store import replacing, writing
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from fusedata import __version__
-from fusedata.card import cell, data_entries, size_category
+from fusedata.card import data_entries, size_category
+from fusedata.card_rules import cell
 from fusedata.dataset import Datasets
 from fusedata.licenses import Rollup, rollup
 from fusedata.mixture import Mixture
@@ -48,6 +49,7 @@ def render(template: str, kind: str, whole: Whole, data: Mapping[str, Written]) 
     environment.filters |= {"thousands": "{:,}".format, "cell": cell}
     rows: pl.DataFrame = getattr(whole, kind)
     counts = [_counts(kind, name, whole) for name in whole.recipes]
+    found = licences_of(rows, whole)
     return environment.from_string(template).render(
         kind=kind,
         front_matter=yaml.safe_dump(_front_matter(kind, whole, data), sort_keys=False, allow_unicode=True),
@@ -60,6 +62,7 @@ def render(template: str, kind: str, whole: Whole, data: Mapping[str, Written]) 
         recipes=counts,
         together={key: sum(row[key] for row in counts) for key in ("prompts", "dropped", "repeated", "sft", "dpo")},
         composition=_composition(rows, whole),
+        warnings=[*found.conflicts, *found.forbids_publishing],
         licenses={name: licence for side in _licences(rows, whole) for name, licence in side.items()},
     )
 

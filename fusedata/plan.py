@@ -48,18 +48,29 @@ def windows(prompts: pl.DataFrame, responses: Parts, done: Parts, size: int = WI
     """Give the wanted responses with something left to do, with their prompts, some parts of `size` bytes at a time.
 
     Windows are cut from all parts, so they are the same whatever is done already; a window with nothing to do is
-    passed over. Columns: those of RESPONSES and `prompts`, and `todo`. Sorted by KEY.
+    passed over. A shard cuts them from the parts that hold its `prompts`, whatever other shards write meanwhile.
+    Columns: those of RESPONSES and `prompts`, and `todo`. Sorted by KEY.
     """
     left = unfinished(prompts, responses, done).select(*KEY, todo=pl.lit(value=True))
     asked = responses.asked(prompts).lazy()
-    for paths in _cut(responses.paths("part"), size) if left.height else ():
+    for paths in cut(_parts_of(prompts, responses), size) if left.height else ():
         rows = responses.scan_paths(paths).filter(pl.col("text_id").is_not_null())
         if collect(rows.select(KEY).join(left.lazy(), on=KEY, how="semi"), [responses]).height:
             window = collect(rows.join(asked, on="prompt_id"), [responses])
             yield window.join(left, on=KEY, how="left").with_columns(pl.col("todo").fill_null(value=False)).sort(KEY)
 
 
-def _cut(paths: list[Path], size: int) -> Iterator[list[Path]]:
+def _parts_of(prompts: pl.DataFrame, responses: Parts) -> list[Path]:
+    paths = responses.paths("part")
+    if responses.shard is None or not paths:
+        return paths
+    rows = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="path")
+    own = rows.select("prompt_id", "path").join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi")
+    held = set(collect(own.select(pl.col("path").unique()), [responses])["path"])
+    return [path for path in paths if str(path) in held]
+
+
+def cut(paths: list[Path], size: int) -> Iterator[list[Path]]:
     """Cut a list of files into runs of about `size` bytes."""
     run: list[Path] = []
     held = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fusedata.audit import audit
+from fusedata.audit import audit, usual_benchmarks
 from fusedata.audit.expected import recipe_in
 from fusedata.card import licences
 from fusedata.publish.release import find_datasets
@@ -18,11 +18,14 @@ _SOURCES = ("corpus", "source_model", "rejected_source_model")
 
 
 def audited(path: Path) -> list[str]:
-    """Give what an audit holds to be an error. Raises FusedataError where it cannot be read."""
+    """Give what an audit holds to be an error. Raises FusedataError where it cannot be read.
+
+    Texts are held against the benchmarks that the run's prompts were held against, else those of the user's profile.
+    """
     return [
         f"The audit says: {' '.join(filter(None, (error.dataset, error.check)))}: {error.message}"
         f"{f' ({error.count:,} of {error.of:,} rows)' if error.of else ''}. See: fusedata audit {path}"
-        for error in audit(path).errors
+        for error in audit(path, usual=usual_benchmarks()).errors
     ]
 
 

@@ -19,6 +19,7 @@ from fusedata.recipe import Recipe
 from fusedata.schema import KEY, PROMPTS, REWARDS
 from fusedata.select import Selection
 from fusedata.split import held_out
+from fusedata.storage import locations
 from fusedata.store import Parts, Run, collect, first_line
 
 ResultT = TypeVar("ResultT")
@@ -128,7 +129,8 @@ def data_files(folder: Path) -> dict[str, list[Path]]:
 
 def scan_dataset(folder: Path) -> pl.LazyFrame | None:
     """Read a dataset folder lazily, with a last column `split`; None where it holds no data."""
-    splits = [pl.scan_parquet(paths).with_columns(split=pl.lit(split)) for split, paths in data_files(folder).items()]
+    files = data_files(folder).items()
+    splits = [pl.scan_parquet(locations(paths)).with_columns(split=pl.lit(split)) for split, paths in files]
     return pl.concat(splits) if splits else None
 
 

@@ -19,6 +19,8 @@ from fusedata.store import Run, first_line, read_run
 
 Hub = Literal["huggingface", "modelscope"]
 
+_MODELSCOPE = "ms:"
+"""What begins the id of a dataset on ModelScope, whatever hub is meant otherwise."""
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SHARD = re.compile(r"[-_.]\d+-of-\d+.*$|-\d+$")
 _NAMED = re.compile("(sft|dpo)[-_](train|test|valid|validation|val|dev|eval)")
@@ -99,13 +101,15 @@ def fetched(
     name: str | Path, *, hub: Hub = "huggingface", revision: str | None = None, cache: Path | None = None
 ) -> Found:
     """Give what `find_folder` gives, and the commit that it was at on the hub."""
+    if str(name).startswith(_MODELSCOPE):
+        name, hub = str(name).removeprefix(_MODELSCOPE), "modelscope"
     path = Path(name).expanduser()
     if path.is_file():
         return Found(path.parent, [path], None)
     if path.is_dir():
         return Found(path, _data_files(path), None)
     if not _HUB_ID.fullmatch(str(name)):
-        wanted = "name a run, a folder or file of data, or a dataset on a hub (owner/name)"
+        wanted = "name a run, a folder or file of data, or a dataset on a hub (owner/name, ms:owner/name)"
         raise RunError(f"{name}: there is no such folder; {wanted}.")
     from fusedata.collect import hubs  # noqa: PLC0415 - what is on this disk needs no hub client
 

@@ -10,10 +10,8 @@ is, under its old fingerprint: going back to the old recipe finds it again.
 """
 
 import contextlib
-import errno
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +19,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import polars as pl
-from filelock import FileLock, Timeout
 
-from fusedata.errors import RunError, RunLockedError
+from fusedata.errors import RunError
 from fusedata.schema import KEY, PROMPTS, fingerprint
+from fusedata.shards import Shard, Writer
+from fusedata.storage import failures, is_url, locations, put_part, unwritable, uploading, uploading_folder
 
 State = dict[str, Any]
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-_OURS = re.compile("[a-z]+/[0-9a-f]{16}|dataset/(sft|dpo)")
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,23 @@ class Parts:
     """Read samples below this number only: an earlier build may have drawn more; None: all."""
     corpus: str | None = None
     """The corpus that carries these responses; None: a source model was asked for them."""
+    shard: Shard | None = None
+    """Write beside other shards, and leave alone the failed rows that they write; None: the whole table."""
 
     def write(self, name: str, frame: pl.DataFrame, *, failed: bool = False) -> None:
         """Write one part, whole or not at all; a part of the same name is replaced. Raises RunError."""
-        path = self.folder / f"{'failed' if failed else 'part'}-{name}.parquet"
+        kind = (f"failed-{self.shard.tag}" if self.shard else "failed") if failed else "part"
+        path = self.folder / f"{kind}-{name}.parquet"
+        if is_url(path):
+            put_part(path, frame.select(self.schema.names()).cast(self.schema), self._same_by())
+            return
         with writing(path) as file:
             frame.select(self.schema.names()).cast(self.schema).write_parquet(file)
+
+    def _same_by(self) -> list[str]:
+        """Columns by which rows of one part's name are the same; of responses the keys: texts may differ by chance."""
+        judged = () if "text" in self.schema else ("text_id", "answer")
+        return [name for name in (*KEY, *judged) if name in self.schema]
 
     def write_rows(self, name: str, frame: pl.DataFrame, *, failed: pl.Expr) -> None:
         """Write one batch: its finished rows, and those that `failed` and are to be tried again, as separate parts."""
@@ -56,7 +65,8 @@ class Parts:
 
     def paths(self, kind: str = "*") -> list[Path]:
         """List the parts (`part`, `failed`, or both) by name."""
-        return sorted(self.folder.glob(f"{kind}-*.parquet"))
+        paths = self.folder.glob(f"{kind}-*.parquet")
+        return sorted(path for path in paths if not (self.shard and self.shard.is_foreign(path.name)))
 
     def scan(self, kind: str = "*") -> pl.LazyFrame:
         """Read the parts lazily; an empty table where there are none."""
@@ -69,7 +79,7 @@ class Parts:
 
     def read(self, paths: list[Path]) -> pl.LazyFrame:
         """Read these parts lazily, whatever is in the names of the folders above: no pattern, no `key=value`."""
-        return pl.scan_parquet(paths, schema=self.schema, glob=False, hive_partitioning=False)
+        return pl.scan_parquet(locations(paths), schema=self.schema, glob=False, hive_partitioning=False)
 
     def asked(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """Give the prompts whose responses count here: those of the corpus that carries them, or those sampled.
@@ -87,7 +97,7 @@ class Parts:
     def forget_failed(self) -> None:
         """Remove the rows that failed: they are about to be tried again."""
         for path in self.paths("failed"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # another shard removes what was left by a build in other shards, too
 
 
 def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
@@ -122,6 +132,10 @@ def first_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Write a file beside its name, flush it to disk, then rename it. Raises RunError, leaving nothing half-written."""
+    if is_url(path):
+        with uploading(path) as upload:
+            yield upload
+        return
     beside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,16 +146,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         beside.replace(path)
         _flush_folder(path.parent)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
-
-
-def _unwritable(path: Path, error: Exception) -> RunError:
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error):
-        return RunError(f"{path.parent}: the disk is full; free some space and build again: finished parts are kept.")
-    return RunError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or first_line(error)}).")
 
 
 def _flush_folder(folder: Path) -> None:
@@ -161,13 +169,18 @@ class Run:
 
     root: Path
     state: State = field(default_factory=dict)
+    shard: Shard | None = None
+    """What of it is built; None: the whole."""
+    writer: Writer | None = field(default=None, compare=False)
+    """None: it is only read."""
 
     def parts(self, stage: str, label: str, schema: pl.Schema) -> Parts:
         """Give the table of `stage` that is in force for `label` (a source of responses, or ""). Raises RunError."""
         entry = self.state.get("tables", {}).get(stage, {}).get(label)
         if entry is None:
             raise RunError(f"{self.root}: has no table {stage}{f' of {label}' if label else ''} yet; build it first.")
-        return Parts(self.root / stage / entry["fingerprint"], schema, entry.get("samples"), entry.get("corpus"))
+        counts = entry.get("samples"), entry.get("corpus")
+        return Parts(self.root / stage / entry["fingerprint"], schema, *counts, self.shard)
 
     def labels(self, stage: str) -> list[str]:
         """List the sources that `stage` has tables of, in the recipe's order."""
@@ -177,6 +190,14 @@ class Run:
         """Put `state` in force."""
         self.state = state
         self.save()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold run.json while its state is changed: shards do so one after another. Raises RunError."""
+        with self.writer.turn() if self.writer else contextlib.nullcontext():
+            if self.shard:
+                self.state = read_run(self.root).state
+            yield
 
     def save(self) -> None:
         """Write run.json."""
@@ -203,8 +224,9 @@ def read_run(root: Path) -> Run:
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "name one that `fusedata build` wrote"
         raise RunError(f"{root}: is not a run folder (it has no run.json); {remedy}.") from error
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}).") from error
+    except failures() as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise RunError(f"{path}: cannot be read ({why}).") from error
     except ValueError as error:
         raise RunError(f"{path}: is broken ({first_line(error)}); {_REBUILD}.") from error
     if not isinstance(state, dict) or not all(isinstance(state.get(key), dict) for key in ("recipe", "tables")):
@@ -213,55 +235,12 @@ def read_run(root: Path) -> Run:
 
 
 @contextlib.contextmanager
-def write_run(root: Path, recipe: str) -> Iterator[Run]:
-    """Open `root` as the one writer of a run of `recipe`, creating it where absent.
-
-    Raises RunError where the folder cannot be written or holds something else, RunLockedError where another process
-    writes it.
-    """
-    lock = FileLock(root / ".lock")
-    try:
-        _check_folder(root)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        remedy = "wait for it, or choose another --out"
-        raise RunLockedError(f"{root}: another process is writing this run; {remedy}.") from error
-    except OSError as error:
-        raise RunError(f"{root}: cannot be written ({error.strerror}); choose another --out.") from error
-    try:
-        run = read_run(root) if (root / "run.json").exists() else Run(root)
-        _check_recipe(run, recipe)
-        for leftover in (*root.glob(".*.tmp"), *root.glob("*/*/.*.tmp")):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
-        yield run
-    finally:
-        lock.release()
-
-
-def _check_folder(root: Path) -> None:
-    if root.exists() and not root.is_dir():
-        raise RunError(f"{root}: is a file; choose another --out.")
-    root.mkdir(parents=True, exist_ok=True)
-    strangers = sorted(path.name for path in root.iterdir() if not (path.name.startswith(".") or _ours(path)))
-    if strangers and not (root / "run.json").exists():
-        raise RunError(f"{root}: holds other files ({strangers[0]}, …) and no run; choose an empty or new --out.")
-
-
-def _ours(path: Path) -> bool:
-    """Tell the folders that a build writes, so that a run whose run.json was deleted can be taken up again."""
-    return path.is_dir() and all(_OURS.fullmatch(f"{path.name}/{p.name}") for p in path.glob("[!.]*"))
-
-
-def _check_recipe(run: Run, recipe: str) -> None:
-    found = run.state.get("recipe", {}).get("name", recipe)
-    if found != recipe:
-        raise RunError(f"{run.root}: is a run of recipe {found}, not {recipe}; choose another --out.")
-
-
-@contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Fill a folder beside `folder`, then put it in its place. Raises RunError; a failure leaves the old one."""
+    if is_url(folder):
+        with uploading_folder(folder) as local:
+            yield local
+        return
     beside, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     try:
         _put_back(old, folder)  # an earlier process was killed between the two renames
@@ -274,7 +253,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         beside.rename(folder)
         _flush_folder(folder.parent)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     finally:
         _put_back(old, folder)
         for leftover in (beside, old):

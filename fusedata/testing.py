@@ -43,6 +43,7 @@ class HashReward:
 
     name = "fusedata/hash-reward"
     tolerance = 0.0
+    self_test = ""
 
     def identity(self) -> dict[str, str]:
         """What its scores depend on."""

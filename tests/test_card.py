@@ -1,5 +1,6 @@
 """The card is pure: what it states is in the recipe, the rows and the funnel, and no text can break it."""
 
+import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -10,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusedata.assets import asset
-from fusedata.card import Facts, bins, cell, render, size_category
+from fusedata.card import Facts, bins, render, size_category
 from fusedata.card_parts import license_file, pictures
+from fusedata.card_rules import cell
+from fusedata.card_words import in_chinese
 from fusedata.config import validate
 from fusedata.contamination.report import Report
 from fusedata.dataset import DPO, SFT
 from fusedata.licenses import rollup
 from fusedata.publish.folder import Written
 from fusedata.recipe import Recipe
+from fusedata.schema import FLAW_NAMES
+from fusedata.select import REASONS
 
 TEMPLATE = asset("cards", "dataset.md.j2").read_text(encoding="utf-8")
 ZH = asset("cards", "dataset_zh.md.j2").read_text(encoding="utf-8")
@@ -142,6 +147,17 @@ def test_the_funnel_goes_on_with_what_selection_dropped() -> None:
     ]
 
 
+@pytest.mark.parametrize("reason", [*REASONS, *FLAW_NAMES])
+def test_the_funnel_of_the_chinese_card_is_in_chinese(reason: str) -> None:
+    for label in (reason, f"no row: {reason}", f"response screened out: {reason} (responses)"):
+        assert not re.search("[a-z]", in_chinese(label).replace("SFT", ""))
+    assert in_chinese("in benchmark gsm8k") == "与评测基准 gsm8k 重合"
+    assert in_chinese("where a|b (rows)") == "`where a\\|b`（行）"
+    text = card(template=ZH)
+    assert "| org/sums | 读取的行 | 4 |" in text
+    assert "| org/sums | 未成行：无正确回答 | 1 |" in text
+
+
 def test_the_composition_counts_each_corpus() -> None:
     table = next(table for table in tables(card()) if "SFT rows" in "".join(table[0]))
     assert [[c.strip() for c in row] for row in table[2:]] == [
@@ -220,6 +236,7 @@ def test_the_card_says_what_the_licences_demand_and_what_they_forbid() -> None:
     text = card(frame=rows("sft", {}, {"source_model": "org/large"}), recipe=recipe(source_models=bound))
     assert "Do not use outputs to improve any large language model but Llama 3" in text
     assert "no model may be trained on both" in text
+    assert "*Not certain*: Whether choosing other models' texts by a Llama 3 reward model's scores" in text
     research, own = ([{"id": "org/small", "license": licence}] for licence in ("mrl", "ours alone"))
     assert "**No commercial use**: org/small" in card(recipe=recipe(source_models=research))
     assert "its licence is none that fusedata knows" in card(recipe=recipe(source_models=own))

@@ -21,6 +21,8 @@ HEAVY = {
     "modelscope",
     "sympy",
     "math_verify",
+    "s3fs",
+    "upath",
 }
 STAGES = {"collect", "sample", "screen", "verify", "reward", "publish"}
 

@@ -20,7 +20,9 @@ def test_every_known_licence_says_what_it_demands_where_its_text_is_and_the_same
     text = known_terms()[tag]
     assert text.url.startswith("https://")
     assert len(text.demands) == len(text.demands_zh) > 0
-    assert all(sentence.endswith((".", "。")) for sentence in text.demands + text.demands_zh)
+    assert len(text.unsure) == len(text.unsure_zh)
+    said = text.demands + text.demands_zh + text.unsure + text.unsure_zh
+    assert all(sentence.endswith((".", "。")) for sentence in said)
 
 
 @pytest.mark.parametrize("stated", ["Apache-2.0", "apache 2.0".replace(" 2", "-2"), "APACHE_2.0", " apache-2.0 "])
@@ -50,6 +52,7 @@ def test_models_trained_on_llama_outputs_are_named_after_it() -> None:
     assert rollup(CORPUS, [("a", "llama3.1"), ("b", "llama3.2")]).prefixes == ("Llama",)
     assert rollup(CORPUS, [("a", "llama3.1"), ("b", "llama3")]).prefixes == ("Llama 3",)
     assert rollup(CORPUS, [("a", "apache-2.0")]).prefixes == ()
+    assert rollup(CORPUS, [("a", "apache-2.0")], ("reward", "llama3")).prefixes == ()
 
 
 @pytest.mark.parametrize("licence", ["mrl", "qwen-research", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"])

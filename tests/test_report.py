@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from runs import CORPUS, MODEL, Engine, Stopper, built, invoke
+from test_mixture import mixture
 
 from fusedata.errors import RunError
 from fusedata.inspect_ import opened
@@ -136,6 +137,15 @@ def test_a_run_without_a_dataset_says_so(tmp_path: Path) -> None:
     run = built(tmp_path, stop=Stopper("select"))
     with pytest.raises(RunError, match="has no dataset yet"):
         write_report(run, tmp_path / "report.html")
+
+
+def test_a_dataset_folder_and_a_mixture_are_refused_with_what_to_do(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"dpo: is no run, and a report is drawn from .* `fusedata audit .*dpo`"):
+        write_report(run / "dataset" / "dpo", tmp_path / "report.html")
+    mixture(tmp_path).run(tmp_path / "both")
+    with pytest.raises(RunError, match=r"each of its recipes has a report .*both/first --html`, .*both/second --html`"):
+        write_report(tmp_path / "both", tmp_path / "report.html")
+    assert write_report(tmp_path / "both" / "second", tmp_path / "report.html")
 
 
 def test_the_command_writes_the_page_into_the_run(run: Path) -> None:

@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusedata.errors import RunError, RunLockedError
+from fusedata.opening import write_run
 from fusedata.schema import KEY, REWARDS
-from fusedata.store import Parts, Run, collect, entry, read_run, replacing, write_run, writing
+from fusedata.store import Parts, Run, collect, entry, read_run, replacing, writing
 
 STATE = {"recipe": {"name": "sums"}, "tables": {}}
 
@@ -56,7 +57,8 @@ def python(program: str, *arguments: object) -> subprocess.Popen[str]:
     """A real process that runs `program` after imports; it says "ready" when it prints so."""
     head = (
         "import os, sys, time\nfrom pathlib import Path\nimport polars as pl\n"
-        "from fusedata.errors import *\nfrom fusedata.schema import REWARDS\nfrom fusedata.store import *\n"
+        "from fusedata.errors import *\nfrom fusedata.opening import write_run\n"
+        "from fusedata.schema import REWARDS\nfrom fusedata.store import *\n"
     )
     command = [sys.executable, "-c", head + program, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

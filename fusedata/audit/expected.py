@@ -1,6 +1,7 @@
 """What a dataset is held to: its recipe's rules where there is one, else what anybody expects."""
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Expected:
 
     `gap`: chosen minus rejected reward, both ends inclusive. `same_source_model`: both answers of a pair come from one.
     `checked`: chosen and SFT answers passed the correctness check, rejected ones failed it. `shared`: a prompt may feed
-    SFT and DPO. `decontaminated`: no text is a benchmark's. `languages`: ISO 639-1 codes. `max_tokens`: of a whole
+    SFT and DPO. `decontaminated`: no prompt is a benchmark's. `languages`: ISO 639-1 codes. `max_tokens`: of a whole
     conversation.
     """
 
@@ -32,15 +33,28 @@ class Expected:
 
 
 def of_recipe(recipe: Recipe, max_tokens: int = MAX_TOKENS) -> Expected:
-    """Give what a recipe promises of its datasets; pairs of WRPO have two models, and no window."""
-    dpo = recipe.dpo if recipe.dpo and recipe.dpo.method != "wrpo" else None
+    """Give what a recipe promises of its datasets; pairs of WRPO have two models."""
+    dpo = recipe.dpo
     return Expected(
         gap=dpo.reward_gap if dpo else None,
-        same_source_model=dpo.same_source_model if dpo else recipe.dpo is None,
+        same_source_model=dpo is None or (dpo.same_source_model and dpo.method != "wrpo"),
         checked=recipe.correctness is not None,
         shared=recipe.split.order == "shared",
         decontaminated=recipe.decontamination.enabled,
         languages=recipe.languages,
+        max_tokens=max_tokens,
+    )
+
+
+def expected_of(recipes: Sequence[Recipe], max_tokens: int = MAX_TOKENS) -> Expected:
+    """Give what all of these recipes promise of their datasets together; of no recipe, what anybody expects."""
+    each = [of_recipe(recipe, max_tokens) for recipe in recipes]
+    if not each or all(one == each[0] for one in each):
+        return each[0] if each else Expected(max_tokens=max_tokens)
+    return Expected(
+        shared=any(one.shared for one in each),
+        decontaminated=all(one.decontaminated for one in each),
+        languages=tuple(dict.fromkeys(code for one in each for code in one.languages)),
         max_tokens=max_tokens,
     )
 

@@ -20,9 +20,10 @@ from fusedata.texts.language import language
 from fusedata.texts.similar import NearDuplicates
 
 if TYPE_CHECKING:
+    from fusedata.audit.benchmarks import Held
     from fusedata.contamination.overlap import Index
 
-READ_ALL = ("language", "near duplicates", "contamination", "secrets", "personal data")
+READ_ALL = ("language", "near duplicates", "contamination", "contaminated answers", "secrets", "personal data")
 """The checks that read every text."""
 SIMILAR = 0.8
 """Jaccard similarity of the prompts' shingles from which on they are near duplicates."""
@@ -63,20 +64,20 @@ def scan_findings(
     expected: Expected,
     skip: Sequence[str],
     *,
-    index: "Index | None" = None,
+    held: "Held | None" = None,
     tokenizer: str | None = None,
 ) -> Iterator[Finding]:
     """Read every text of a dataset once, for all checks that are not to be skipped.
 
-    `index`: of benchmarks; `tokenizer`: a folder or a hub's model, to count tokens by.
+    `held`: the benchmarks that texts are held against; `tokenizer`: a folder or a hub's model, to count tokens by.
     """
     scans = [_languages(expected), _near_duplicates(), _secrets(), _personal()]
-    scans += [_contamination(index, expected)] if index else []
+    scans += [_contamination(held.index, expected), _contaminated_answers(held.index)] if held and held.index else []
     scans += [_lengths(tokenizer, expected)] if tokenizer else []
     scans = [scan for scan in scans if scan.name not in skip]
     absent: list[Finding] = []
-    if index is None and "contamination" not in skip:
-        absent.append(Finding("contamination", "skipped", "no benchmark is at hand: name a folder of them", name))
+    if held and held.index is None:
+        absent.append(Finding("contamination", "skipped", held.why, name))
     count = chars = 0
     for batch in _batches(kind, rows) if scans else ():
         count, chars = count + len(batch), chars + sum(len(text) for *_, texts in batch for text in texts)
@@ -203,15 +204,25 @@ def _tokenizer(name: str) -> Any:  # noqa: ANN401 - a class of a library without
 
 
 def _contamination(index: "Index", expected: Expected) -> Scan:
-    """Find rows whose texts share words with a benchmark."""
+    """Find prompts that share words with a benchmark; an error where a recipe promises that there are none."""
+    severity: Severity = "error" if expected.decontaminated else "warning"
+    return _shared("contamination", severity, "a prompt shares a run of words with a benchmark", index, slice(1))
+
+
+def _contaminated_answers(index: "Index") -> Scan:
+    """Find answers that do: decontamination looks at prompts, and a model may know a benchmark by heart."""
+    message = "an answer shares a run of words with a benchmark"
+    return _shared("contaminated answers", "warning", message, index, slice(1, None))
+
+
+def _shared(name: str, severity: Severity, message: str, index: "Index", parts: slice) -> Scan:
     told: Counter[str] = Counter()
 
     def one(texts: Sequence[str]) -> str | None:
-        match = next(filter(None, map(index.find, texts)), None)
+        match = next(filter(None, map(index.find, texts[parts])), None)
         if match is None:
             return None
         told[match.benchmark] += 1
         return f"{match.benchmark} {match.item}: {match.text[:_QUOTED]}"
 
-    severity: Severity = "error" if expected.decontaminated else "warning"
-    return Scan("contamination", severity, "a text shares a run of words with a benchmark", _each(one), told)
+    return Scan(name, severity, message, _each(one), told)

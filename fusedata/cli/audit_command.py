@@ -25,7 +25,11 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "gree
 @click.option("--language", "languages", multiple=True, help="A language that texts may be in, such as en; repeatable.")
 @click.option("--quick", is_flag=True, help="Leave out the checks that read every text: language, secrets, …")
 @click.option("--recheck", is_flag=True, help="Judge a run's answers again, by the recipe's own check.")
-@click.option("--benchmarks", type=click.Path(path_type=Path), help="A folder of benchmarks that no text may be of.")
+@click.option(
+    "--benchmarks",
+    type=click.Path(path_type=Path),
+    help="A folder of benchmarks that no text may be of (default: what the build, or the user's profile, found).",
+)
 @click.option("--tokenizer", help="Count tokens by this one: a folder, or a hub's model (default: the rows' columns).")
 @click.option("--hub", type=click.Choice(["huggingface", "modelscope"]), default="huggingface", show_default=True)
 @click.option("--revision", help="The hub's revision of the dataset.")
@@ -49,7 +53,7 @@ def audit_command(
     Each source is a run, a folder or file of SFT rows or pairs (Parquet or JSON), or a dataset on a hub. Several are
     held against each other too. Exits with 1 where there is an error, with 2 on bad input.
     """
-    from fusedata.audit import READ_ALL, audit
+    from fusedata.audit import READ_ALL, audit, usual_benchmarks
     from fusedata.audit.expected import MAX_TOKENS
     from fusedata.plots import json_text
 
@@ -61,6 +65,7 @@ def audit_command(
         skip=READ_ALL if quick else (),
         recheck=recheck,
         benchmarks=benchmarks,
+        usual=usual_benchmarks(),
         tokenizer=tokenizer,
         hub=hub,  # type: ignore[arg-type]
         revision=revision,

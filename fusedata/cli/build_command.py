@@ -1,15 +1,21 @@
 """`fusedata build`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fusedata.cli.push_command import chosen_target, push_json, show_pushed, target_options
+from fusedata.cli.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusedata.build import Build
     from fusedata.dataset import Datasets
+    from fusedata.mixing import MixtureBuild
+    from fusedata.mixture import Mixture
     from fusedata.publishing import HubName, Publish
 
 DEFAULT_PROFILE = "local"
@@ -20,8 +26,21 @@ DEFAULT_PROFILE = "local"
 @click.option(
     "--profile", help="Where and how to run: a shipped name or a .toml file (default: the user's, else local)."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder (default: runs/RECIPE).")
+@click.option("--out", type=RunFolder(), help="The run folder, or its s3:// URL (default: runs/RECIPE).")
 @click.option("--limit", type=click.IntRange(min=1), help="Keep this many prompts, chosen by hash.")
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Run models and verifiers here, or on the Ray cluster of RAY_ADDRESS (absent: one is started here).",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Build the I-th of N shares of the prompts, beside other shards in one run folder; the last one assembles.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what a build would take, and begin none.")
 @click.option(
     "--calibrate",
@@ -44,6 +63,8 @@ def build_command(
     profile: str | None,
     out: Path | None,
     limit: int | None,
+    place: str,
+    shard: str | None,
     dry_run: bool,
     calibrate: int | None,
     force_stage: tuple[str, ...],
@@ -71,15 +92,14 @@ def build_command(
     asked = load_named(find_named(recipe))
     host = profile or default_profile()
     typed = _lasting(recipe), _lasting(host)
+    is_mixture = isinstance(asked, Mixture)
+    given = {"--push": push, "--dry-run": dry_run, "--on ray": place == "ray", "a mixture of recipes": is_mixture}
+    _check_together(given, force_stage, shard, out)
     if isinstance(asked, Mixture):
         from fusedata.cli.mixture_view import build_mixture
-        from fusedata.mixing import make_mixture_build
 
-        if push:
-            raise ConfigError("--push goes with one recipe: build the mixture, then give its run to fusedata push.")
-        whole = make_mixture_build(asked, load_profile(find_profile(host)), TerminalReporter(), typed)
         build_mixture(
-            whole,
+            _mixture_build(asked, host, typed, on_ray=place == "ray", push=push),
             out or Path("runs") / asked.name,
             limit=limit,
             dry_run=dry_run,
@@ -89,6 +109,7 @@ def build_command(
         )
         return
     task = Build(asked, load_profile(find_profile(host)), reporter=TerminalReporter(), typed=typed)
+    task = replace(task, on_ray=place == "ray")
     folder = out or Path("runs") / asked.name
     if dry_run:
         show_estimate(task.plan(folder, limit=limit, calibrate=calibrate), as_json)
@@ -100,6 +121,9 @@ def build_command(
     target = chosen_target(asked.name, asked.publish, hubs, repo, public=public) if push else None
     if target:
         _check_push(task, target, limit, allow_stand_ins=allow_stand_ins)
+    if shard:
+        _build_shard(task, folder, shard, limit, as_json)
+        return
     datasets = task.run(folder, limit=limit, force=force_stage)
     if not (as_json and target):
         _show_result(folder, datasets, failures(folder), as_json)
@@ -139,6 +163,50 @@ def default_profile() -> str:
 def _lasting(name: str) -> str:
     """Name a recipe or profile so that it is found from any folder."""
     return str(Path(name).resolve()) if Path(name).suffix == ".toml" else name
+
+
+def _mixture_build(asked: "Mixture", host: str, typed: tuple[str, str], *, on_ray: bool, push: bool) -> "MixtureBuild":
+    from fusedata.cli.progress import TerminalReporter
+    from fusedata.errors import ConfigError
+    from fusedata.mixing import make_mixture_build
+    from fusedata.profile import find_profile, load_profile
+
+    if push:
+        raise ConfigError("--push goes with one recipe: build the mixture, then give its run to fusedata push.")
+    whole = make_mixture_build(asked, load_profile(find_profile(host)), TerminalReporter(), typed)
+    return replace(whole, builds={name: replace(build, on_ray=on_ray) for name, build in whole.builds.items()})
+
+
+def _check_together(given: "Mapping[str, object]", force: tuple[str, ...], shard: str | None, out: Path | None) -> None:
+    """Refuse what does not go with --shard, or with a URL as --out. Raises ConfigError."""
+    if shard:
+        _refuse({**given, "--force-stage": force}, "--shard")
+    if out is not None and not isinstance(out, Path):
+        _refuse(given, f"--out {out}")
+
+
+def _refuse(given: "Mapping[str, object]", option: str) -> None:
+    from fusedata.errors import ConfigError
+
+    for other in (name for name, value in given.items() if value):
+        raise ConfigError(f"{other} does not go with {option}: leave out one of them.")
+
+
+def _build_shard(task: "Build", folder: Path, shard: str, limit: int | None, as_json: bool) -> None:
+    """Build one shard; where it is the last, show what all of them gave."""
+    import json
+
+    from fusedata.build import failures
+    from fusedata.shards import read_shard
+
+    share = read_shard(shard)
+    datasets = task.run_shard(folder, share, limit=limit)
+    if datasets:
+        _show_result(folder, datasets, failures(folder), as_json, **({"shard": str(share)} if as_json else {}))
+    elif as_json:
+        click.echo(json.dumps({"run": str(folder), "shard": str(share)}))
+    else:
+        click.echo(f"Shard {share} is done; the last shard writes the datasets. What is left: fusedata status {folder}")
 
 
 def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool, **more: object) -> None:

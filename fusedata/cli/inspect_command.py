@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from fusedata.cli.run_folder import RunFolder
 from fusedata.cli.show import line, say
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SQL_ROWS = 100
 
 
 @click.command("inspect")
-@click.argument("run", metavar="RUN|FOLDER|HUB-ID", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN|FOLDER|HUB-ID", type=RunFolder())
 @click.option("--table", help="Show the head of a table: prompts, responses, verdicts, rewards, dropped, sft or dpo.")
 @click.option("--prompt", metavar="ID", help="Show everything known of a prompt; the beginning of its id is enough.")
 @click.option("--sql", metavar="QUERY", help="Run SQL over the tables, by their names (polars' dialect).")

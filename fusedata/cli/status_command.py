@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fusedata.cli.run_folder import RunFolder
 from fusedata.cli.show import heading, hung, line, say, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunFolder())
 @click.option("--json", "as_json", is_flag=True, help="Print the same facts as one JSON object.")
 def status_command(run: Path, as_json: bool) -> None:
     """Say what the run in folder RUN has done, what failed and why, and what is left.

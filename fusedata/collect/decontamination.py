@@ -24,10 +24,11 @@ def benchmarks(recipe: Recipe, profile: Profile, *, fetched: bool) -> Shelf | No
     """
     if not recipe.decontamination.enabled:
         return None
-    return find_benchmarks(recipe.decontamination.benchmarks, _places(profile, fetched=fetched))
+    return find_benchmarks(recipe.decontamination.benchmarks, places(profile, fetched=fetched))
 
 
-def _places(profile: Profile, *, fetched: bool) -> Places:
+def places(profile: Profile, *, fetched: bool) -> Places:
+    """Say where a profile lets benchmarks be looked for; `fetched` as above."""
     mirror = Path(profile.corpora).expanduser() if profile.corpora else None
     named = profile.benchmarks or ("hub" if fetched else "")
     if named == "hub":
@@ -70,4 +71,7 @@ def report(shelf: Shelf, dropped: pl.DataFrame) -> Report:
     """Count what DROPPED holds for each benchmark."""
     counts = dict(dropped["reason"].value_counts().iter_rows())
     revisions = shelf.revisions()
-    return Report({name: counts.get(REASON + name, 0) for name in revisions}, dict(shelf.unchecked), revisions)
+    found = {name: counts.get(REASON + name, 0) for name in revisions}
+    folder = shelf.places.folder
+    where = str(folder.expanduser().absolute()) if folder else None
+    return Report(found, dict(shelf.unchecked), revisions, where, shelf.places.hub)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 
+from fusedata.contamination.sources import Hub
 from fusedata.errors import RunError
 from fusedata.schema import PROMPTS
 from fusedata.store import Run, writing
@@ -19,11 +20,14 @@ class Report:
 
     `checked`: the prompts that were dropped for each benchmark. `unchecked`: why a benchmark could not be had.
     `revisions`: the exact state of those checked: a hub's commit or, for files, "sha256:…" over names and contents.
+    `folder`, `hub`: where they were found, for whoever checks again on this machine; never published.
     """
 
     checked: Mapping[str, int]
     unchecked: Mapping[str, str]
     revisions: Mapping[str, str]
+    folder: str | None = None
+    hub: Hub | None = None
 
 
 def read_report(run: Run) -> Report | None:
@@ -46,11 +50,16 @@ def lines(report: Report | None) -> list[str]:
         return ["Prompts were not held against benchmarks: decontamination is switched off."]
     found = [f"{name} {matches:,}" for name, matches in report.checked.items()]
     held = f"Prompts dropped for text that they share with a benchmark: {', '.join(found)}." if found else ""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in report.unchecked.items():
-        reasons.setdefault(reason, []).append(name)
-    missed = [f"Not checked: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
+    missed = [f"Not checked: {', '.join(names)} ({reason})." for reason, names in unchecked(report).items()]
     return [held, *missed] if held else missed
+
+
+def unchecked(report: Report | None) -> dict[str, list[str]]:
+    """Give the benchmarks that could not be had, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in (report.unchecked if report else {}).items():
+        reasons.setdefault(reason, []).append(name)
+    return reasons
 
 
 def _folder(run: Run) -> Path:

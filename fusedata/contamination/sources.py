@@ -32,18 +32,6 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The benchmarks that could be had, and why the others could not."""
-
-    held: tuple[Held, ...]
-    unchecked: dict[str, str]
-
-    def revisions(self) -> dict[str, str]:
-        """Give the exact state of each benchmark that is held."""
-        return {held.benchmark.name: held.revision for held in self.held}
-
-
-@dataclass(frozen=True)
 class Places:
     """Where benchmarks are looked for, in this order; `none` says why in no place at all."""
 
@@ -53,12 +41,26 @@ class Places:
     none: str = ""
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """The benchmarks that could be had, why the others could not, and where they were looked for."""
+
+    held: tuple[Held, ...]
+    unchecked: dict[str, str]
+    places: Places = Places()
+
+    def revisions(self) -> dict[str, str]:
+        """Give the exact state of each benchmark that is held."""
+        return {held.benchmark.name: held.revision for held in self.held}
+
+
 def find_benchmarks(names: Sequence[str], places: Places) -> Shelf:
     """Find the benchmarks of these names; none: all that are known. Nothing is an error: what is missing is told.
 
     A hub that could not be reached once is not asked again.
     """
     held: list[Held] = []
+    asked = places
     unknown = f"no benchmark of this name is known; there are {', '.join(NAMES)}"
     unchecked = dict.fromkeys([name for name in names if name not in NAMES], unknown)
     for benchmark in [known for known in BENCHMARKS if not names or known.name in names]:
@@ -70,7 +72,7 @@ def find_benchmarks(names: Sequence[str], places: Places) -> Shelf:
                 places = replace(places, hub=None, none="not asked: the hub could not be reached")
         else:
             held.append(Held(benchmark, located))
-    return Shelf(tuple(held), unchecked)
+    return Shelf(tuple(held), unchecked, asked)
 
 
 def _reason(benchmark: Benchmark, error: FusedataError) -> str:
@@ -120,7 +122,7 @@ def read_items(shelf: Shelf) -> tuple[list[Item], Shelf]:
         else:
             items += found
             held.append(one)
-    return items, Shelf(tuple(held), unchecked)
+    return items, replace(shelf, held=tuple(held), unchecked=unchecked)
 
 
 def _items(name: str, source: Source, located: Located) -> Iterator[Item]:

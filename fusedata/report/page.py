@@ -14,11 +14,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fusedata import __version__
+from fusedata.errors import RunError
+from fusedata.mixture import is_mixture
 from fusedata.plots import number
 from fusedata.readers import settled
 from fusedata.report.figures import Figures, OfModel, Win, figures
 from fusedata.report.pairs import Shown, shown
-from fusedata.store import read_run, writing
+from fusedata.store import Run, read_run, writing
 from fusedata.svg import Bin, histogram
 
 _HERE = Path(__file__).parent
@@ -30,11 +32,23 @@ def write_report(root: Path, path: Path, pairs: int | None = None) -> int:
 
     `pairs` says of how many pairs the texts are in it; None: of 2,000, as far as the page stays below 25 MB.
     """
-    run = read_run(root)
+    run = _one_run(root)
     html = settled(lambda: render(figures(run), shown(root / "dataset" / "dpo", pairs))).encode(errors="replace")
     with writing(path) as file:
         file.write(html)
     return len(html)
+
+
+def _one_run(root: Path) -> Run:
+    """Open the run of one recipe. Raises RunError where `root` is a dataset's folder, or a mixture's run."""
+    if not (root / "run.json").is_file() and root.is_dir():
+        look = f"`fusedata inspect {root}` and `fusedata audit {root}` read datasets without one"
+        raise RunError(f"{root}: is no run, and a report is drawn from a run's tables; {look}.")
+    run = read_run(root)
+    if is_mixture(run):
+        pages = ", ".join(f"`fusedata report {root / name} --html`" for name in run.state["recipe"]["recipes"])
+        raise RunError(f"{root}: is a mixture, and each of its recipes has a report of its own: {pages}.")
+    return run
 
 
 def render(found: Figures, pairs: Shown) -> str:

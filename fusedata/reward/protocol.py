@@ -38,6 +38,10 @@ class RewardModel(Protocol):
     """The most that neighbours in a batch, and its shape, move a score: gaps within it of a limit may fall on either
     side. 0 where a score depends on nothing but its item."""
 
+    self_test: str
+    """What was found when the model was loaded, for the card: numbers in a sentence without its full stop; "" before
+    that, and where nothing is tested."""
+
     def identity(self) -> dict[str, str]:
         """Everything that can change a score (weights, head, precision, library versions), for fingerprints."""
         ...

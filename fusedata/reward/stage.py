@@ -1,5 +1,7 @@
 """RESPONSES into REWARDS: how good is a response by the reward model."""
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from fusedata.plan import Advance, windows
@@ -17,13 +19,32 @@ def reward(
     the same scores to a build that was interrupted and to one that was not. Prompts come in order of their longest
     response, each with all of its responses: a model may share the prompt among them.
     """
-    for window in windows(prompts.drop("corpus_row"), responses, parts):
-        length = (pl.col("chars") + pl.col("text").str.len_chars()).max().over("prompt_id")
-        for batch in window.sort(length, *KEY).iter_slices(batch_size):
-            if batch["todo"].any():  # the whole batch is scored: what is left of it would be another batch
-                rows = _rewards(batch, model).filter(batch["todo"])
-                parts.write(keys_digest(rows), rows)
-                advance(rows.height)
+    for window in windows(scored_with(prompts), responses, parts):
+        for batch in batches(window, batch_size):
+            advance(score(batch, parts, model))
+
+
+def scored_with(prompts: pl.DataFrame) -> pl.DataFrame:
+    """Give what responses are scored with."""
+    return prompts.drop("corpus_row")
+
+
+def batches(window: pl.DataFrame, batch_size: int) -> Iterator[pl.DataFrame]:
+    """Cut a window into batches, and give those with something left to do."""
+    length = (pl.col("chars") + pl.col("text").str.len_chars()).max().over("prompt_id")
+    for batch in window.sort(length, *KEY).iter_slices(batch_size):
+        if batch["todo"].any():
+            yield batch
+
+
+def score(batch: pl.DataFrame, parts: Parts, model: RewardModel) -> int:
+    """Score one batch, write what of it was left to do, and count that. Raises RewardError, RunError.
+
+    The whole batch is scored: what is left of it would be another batch.
+    """
+    rows = _rewards(batch, model).filter(batch["todo"])
+    parts.write(keys_digest(rows), rows)
+    return rows.height
 
 
 def _rewards(rows: pl.DataFrame, model: RewardModel) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """PROMPTS into RESPONSES: plan every wanted sample, ask the engine for those that are not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -9,7 +9,7 @@ import polars as pl
 from fusedata.errors import EngineError
 from fusedata.plan import Advance
 from fusedata.sample.protocol import Engine, Group, Request
-from fusedata.schema import RESPONSES, keys_digest, sample_seed, text_id
+from fusedata.schema import RESPONSES, Message, keys_digest, sample_seed, text_id
 from fusedata.store import Parts, count
 
 
@@ -23,9 +23,19 @@ def sample(
     parts.forget_failed()
     batches = _batches(prompts, source_model, samples, engine.batch_size, parts, seed)
     for group in engine.generate(batches):
-        rows = _rows(group, source_model, engine.name)
-        parts.write_rows(keys_digest(rows), rows, failed=pl.col("finish_reason") == "error")
+        write(group, source_model, engine.name, parts)
         advance(len(group))
+    check_answered(prompts, source_model, samples, engine, parts)
+
+
+def write(group: Group, source_model: str, engine: str, parts: Parts) -> None:
+    """Write what became of some requests: finished rows, and those that failed. Raises RunError."""
+    rows = _rows(group, source_model, engine)
+    parts.write_rows(keys_digest(rows), rows, failed=pl.col("finish_reason") == "error")
+
+
+def check_answered(prompts: pl.DataFrame, source_model: str, samples: int, engine: Engine, parts: Parts) -> None:
+    """Raise EngineError where a wanted sample has neither been finished nor failed."""
     left = todo(prompts, source_model, samples, engine.batch_size, parts).height - count(parts.scan("failed"), parts)
     if left:
         raise EngineError(f"{source_model}: the engine {engine.name} left {left} requests without an answer.")
@@ -55,10 +65,16 @@ def _batches(
     for _, batch in groupby(missing, key=itemgetter(3)):
         rows = list(batch)
         turns = prompts["messages"].gather([row for row, *_ in rows]).to_list()
-        yield [
-            Request(prompt_id, number, messages, sample_seed(seed, prompt_id, source_model, number))
-            for (_, prompt_id, number, _), messages in zip(rows, turns, strict=True)
-        ]
+        keys = ((prompt_id, number) for _, prompt_id, number, _ in rows)
+        yield requests(zip(keys, turns, strict=True), source_model, seed)
+
+
+def requests(rows: Iterable[tuple[tuple[str, int], Sequence[Message]]], source_model: str, seed: int) -> list[Request]:
+    """Give the requests of one batch, from (prompt_id, sample) and the turns of each."""
+    return [
+        Request(prompt_id, number, turns, sample_seed(seed, prompt_id, source_model, number))
+        for (prompt_id, number), turns in rows
+    ]
 
 
 def _rows(group: Group, source_model: str, engine: str) -> pl.DataFrame:

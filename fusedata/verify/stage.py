@@ -1,5 +1,7 @@
 """RESPONSES into VERDICTS: is a response right by the gold answer, or the tests, of its prompt."""
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from fusedata.plan import Advance, windows
@@ -12,11 +14,25 @@ _PART = 2_000
 
 def verify(prompts: pl.DataFrame, responses: Parts, parts: Parts, check: Check, name: str, advance: Advance) -> None:
     """Judge the responses that `parts` lacks a verdict of. Raises VerifierError, RunError."""
-    asked = prompts.select("prompt_id", "corpus", "sampled", "answer", "tests")
-    for window in windows(asked, responses, parts):
-        for rows in window.filter("todo").iter_slices(_PART):
-            parts.write(keys_digest(rows), _verdicts(rows, check, name))
-            advance(rows.height)
+    for window in windows(judged_by(prompts), responses, parts):
+        for rows in batches(window):
+            advance(judge(rows, parts, check, name))
+
+
+def judged_by(prompts: pl.DataFrame) -> pl.DataFrame:
+    """Give what responses are judged by."""
+    return prompts.select("prompt_id", "corpus", "sampled", "answer", "tests")
+
+
+def batches(window: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Cut what a window has left to do into parts."""
+    yield from window.filter("todo").iter_slices(_PART)
+
+
+def judge(rows: pl.DataFrame, parts: Parts, check: Check, name: str) -> int:
+    """Judge one part, write it, and count its rows. Raises VerifierError, RunError."""
+    parts.write(keys_digest(rows), _verdicts(rows, check, name))
+    return rows.height
 
 
 def _verdicts(rows: pl.DataFrame, check: Check, name: str) -> pl.DataFrame:

@@ -1,0 +1,92 @@
+"""Builds for the tests on Ray: recipe, makers that workers can import, engines that are slow, die or fail."""
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from conftest import questions, recipe_over, write_corpus
+
+from fusedata.build import Build
+from fusedata.errors import EngineError
+from fusedata.profile import Profile, Ray, RewardHost
+from fusedata.sample.protocol import Completion
+from fusedata.testing import EchoEngine, HashReward
+
+PROMPTS, SAMPLES = 30, 4
+
+
+class Engine(EchoEngine):
+    """An echo that takes `seconds` a batch, and writes down in `folder` which keys it was asked for.
+
+    `fault` says what it does, once in the life of `folder`, in the middle of its third batch.
+    """
+
+    def __init__(self, folder: Path, seconds: float = 0.0, fault: str = "") -> None:
+        super().__init__(answers=4)
+        self.folder, self.seconds, self.fault = folder, seconds, fault
+
+    def generate(self, batches):
+        for batch in batches:
+            time.sleep(self.seconds)
+            for request in batch:
+                with (self.folder / f"asked-{os.getpid()}").open("a") as file:
+                    file.write(f"{request.prompt_id}/{request.sample}\n")
+            if self.fault and sum(1 for _ in (self.folder / f"asked-{os.getpid()}").open()) >= 10:
+                self._fault()
+            yield from super().generate([batch])
+
+    def _fault(self) -> None:
+        try:
+            (self.folder / "fault").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        if self.fault == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise EngineError("test/echo: gone.")
+
+    def _answer(self, request):
+        if (self.folder / "refuse").exists() and request.prompt_id[0] in "0123456":
+            return Completion(None, "error", error="HTTP 500")
+        return super()._answer(request)
+
+
+def make_engine(folder: Path, seconds: float, fault: str, *_: object) -> Engine:
+    return Engine(folder, seconds, fault)
+
+
+def make_other(driver: int, *_: object) -> EchoEngine:
+    """An engine that is another one in any process but the driver's."""
+    return EchoEngine(answers=4 if os.getpid() == driver else 5)
+
+
+def make_reward(*_: object) -> HashReward:
+    return HashReward()
+
+
+def recipe(folder: Path):
+    return recipe_over(
+        write_corpus(folder / "modulo.jsonl", questions(PROMPTS)),
+        source_models=[{"id": "test/echo", "samples": SAMPLES, "license": "apache-2.0"}],
+    )
+
+
+def build(folder: Path, *, on_ray: bool = True, seconds: float = 0.0, fault: str = "", **more) -> Build:
+    seams = {
+        "make_engine": partial(make_engine, folder, seconds, fault),
+        "make_reward": make_reward,
+        "on_ray": on_ray,
+        **more,
+    }
+    sizes = Ray(engines=2, rewards=1, checks=1)
+    return Build(recipe(folder), Profile(name="twins", reward=RewardHost(batch_size=16), ray=sizes), **seams)
+
+
+def asked(folder: Path) -> list[str]:
+    return [line for path in folder.glob("asked-*") for line in path.read_text().split()]
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]), seconds=float(sys.argv[2])).run(Path(sys.argv[1]) / "run")

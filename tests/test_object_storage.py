@@ -1,0 +1,188 @@
+"""Runs on an object store: a real S3 server on loopback, with a proxy that answers with errors, cuts and loses."""
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import dataset_bytes
+from runs import Engine, Stopped, Stopper, built, invoke, recipe
+from s3_server import FaultyServer, faulty, s3_server
+from test_shards import build
+
+from fusedata.errors import ConfigError, RunError, RunLockedError
+from fusedata.inspect_ import opened, overview
+from fusedata.opening import write_run
+from fusedata.schema import RESPONSES, VERDICTS
+from fusedata.shards import Shard
+from fusedata.status import status
+from fusedata.storage import place
+from fusedata.store import Parts, read_run
+
+pytest.importorskip("moto")
+pytest.importorskip("s3fs")
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FaultyServer]:
+    """The server, behind the proxy; its address is in this process's environment, as users give it."""
+    names = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    with s3_server() as port, faulty(port) as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in {**names, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
+            environment.setenv(name, value)
+        place("s3://runs/x").fs.mkdir("runs")
+        yield server
+
+
+@pytest.fixture
+def root(proxy) -> Iterator[Path]:
+    """A run folder of its own; the proxy does no harm at the beginning and the end."""
+    yield place(f"s3://runs/r{next(_NUMBERS)}")
+    proxy.fault = lambda *_: ""
+    proxy.faults.clear()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The dataset's files, as `dataset_bytes` gives them of a folder of this machine."""
+    dataset = folder / "dataset"
+    return {str(p)[len(str(dataset)) + 1 :]: p.read_bytes() for p in dataset.rglob("*") if p.is_file()}
+
+
+def expected(tmp_path: Path) -> dict[str, bytes]:
+    dataset = built(tmp_path, out="whole") / "dataset"
+    assert dataset_bytes(dataset.parent)
+    return {str(p.relative_to(dataset)): p.read_bytes() for p in dataset.rglob("*") if p.is_file()}
+
+
+def finished(run: Path) -> dict[str, object]:
+    return {str(p): p.stat().st_mtime for p in run.rglob("part-*.parquet")}
+
+
+def test_a_build_on_an_object_store_gives_the_bytes_of_one_in_a_folder(root, tmp_path):
+    assert build(recipe(tmp_path)).run(root)
+    assert content(root) == expected(tmp_path)
+    assert status(root).left == 0
+    assert status(root).dataset.stale == ()
+    assert not [path for path in root.rglob("*") if ".tmp" in path.name]
+
+
+FAULTS = ["500", "slow", "reset", "cut", "lost"]
+
+
+@pytest.mark.slow
+def test_a_build_through_errors_resets_cut_and_lost_answers_gives_the_same_bytes(proxy, root, tmp_path):
+    kinds = itertools.cycle(FAULTS)
+    writes = itertools.count()
+    proxy.fault = lambda _, method: next(kinds) if method != "GET" and next(writes) % 4 == 2 else ""
+    engine = Engine()
+    build(recipe(tmp_path), engine).run(root)
+    assert set(FAULTS) < set(proxy.faults)
+    proxy.fault = lambda *_: ""
+    assert content(root) == expected(tmp_path)
+    keys = [(request.prompt_id, request.sample) for request in engine.asked]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sample", "verdicts", "rewards"])
+def test_a_build_that_was_stopped_goes_on_and_pays_for_nothing_twice(root, tmp_path, stage):
+    asked, engines = recipe(tmp_path), [Engine(), Engine()]
+    with pytest.raises(Stopped):
+        build(asked, engines[0], Stopper(stage, 1)).run(root)
+    kept = finished(root)
+    assert kept
+    build(asked, engines[1]).run(root)
+    assert kept.items() <= finished(root).items()
+    first, second = ({(r.prompt_id, r.sample) for r in engine.asked} for engine in engines)
+    assert not first & second
+    assert content(root) == expected(tmp_path)
+
+
+def test_an_upload_that_is_cut_leaves_no_part(proxy, root):
+    parts = Parts(root / "responses" / ("0" * 16), RESPONSES)
+    proxy.fault = lambda _, method: "cut" if method == "PUT" else ""
+    with pytest.raises(RunError, match=r"part-a\.parquet: cannot be written"):
+        parts.write("a", response("x"))
+    proxy.fault = lambda *_: ""
+    assert parts.paths() == []
+    assert parts.done().height == 0
+
+
+def response(text: str) -> pl.DataFrame:
+    row = dict.fromkeys(RESPONSES.names()) | {"prompt_id": "p", "source_model": "m", "sample": 0, "text": text}
+    return pl.DataFrame([row], schema=RESPONSES)
+
+
+def verdict(answer: str) -> pl.DataFrame:
+    row = dict.fromkeys(VERDICTS.names()) | {"prompt_id": "p", "source_model": "m", "sample": 0, "answer": answer}
+    return pl.DataFrame([row], schema=VERDICTS)
+
+
+def test_of_two_writers_of_one_batch_the_first_counts(root):
+    parts = Parts(root / "responses" / ("0" * 16), RESPONSES)
+    for text in ("first", "second"):
+        parts.write("a", response(text))
+    assert parts.scan().collect()["text"].to_list() == ["first"]
+
+
+def test_a_verdict_by_another_answer_takes_the_place_of_the_old_one(root):
+    parts = Parts(root / "verdicts" / ("0" * 16), VERDICTS)
+    for answer in ("4", "5"):
+        parts.write("a", verdict(answer))
+    assert parts.scan().collect()["answer"].to_list() == ["5"]
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone_or_its_lease_is_over(root):
+    with write_run(root, "sums"):
+        with (
+            pytest.raises(RunLockedError, match="another process is writing this run; wait for it"),
+            write_run(root, "sums"),
+        ):
+            pass
+        (lease,) = root.glob(".lease-*")
+    assert json.loads(lease.read_bytes())["expires"] == 0
+    place(str(lease)).write_bytes(json.dumps({"owner": "killed", "expires": time.time() + 60}).encode())
+    with pytest.raises(RunLockedError), write_run(root, "sums"):
+        pass
+    place(str(lease)).write_bytes(json.dumps({"owner": "killed", "expires": time.time() - 1}).encode())
+    with write_run(root, "sums"):
+        assert [path.name for path in root.glob(".lease-*")] == [".lease-000000002"]
+
+
+@pytest.mark.slow
+def test_the_readers_open_a_url(root, tmp_path):
+    build(recipe(tmp_path)).run(root)
+    whole = built(tmp_path, out="whole")
+    shown = [invoke("status", run, columns=500).replace(str(run), "RUN") for run in (root, whole)]
+    assert shown[0] == shown[1]
+    assert overview(opened(root)).counts == overview(opened(whole)).counts
+    assert read_run(root).state["tables"] == read_run(whole).state["tables"]
+    assert "answer is" in invoke("inspect", str(root))
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_made_anew_is_removed_there_first(root, tmp_path):
+    build(recipe(tmp_path)).run(root)
+    before = finished(root)
+    build(recipe(tmp_path)).run(root, force=("rewards",))
+    again = {path for path, when in finished(root).items() if before.get(path) != when}
+    assert again == {path for path in before if "/rewards/" in path}
+
+
+def test_what_cannot_be_had_is_one_sentence(proxy, tmp_path):
+    nowhere = place("s3://no-such-bucket/run")
+    with pytest.raises(RunError, match=r"^s3://no-such-bucket/run: cannot be written \(.*\); choose another --out\.$"):
+        build(recipe(tmp_path)).run(nowhere)
+    with pytest.raises(RunError, match="is not a run folder"):
+        status(place("s3://runs/none"))
+    with pytest.raises(RunError, match="shards need file locks"):
+        build(recipe(tmp_path)).run_shard(place("s3://runs/shards"), Shard(1, 2))
+    with pytest.raises(ConfigError, match=r"memory://x: runs are not kept there; give s3://BUCKET/FOLDER"):
+        place("memory://x")
+    assert place(str(tmp_path)) == tmp_path
+    assert os.fspath(place("a/b")) == "a/b"

@@ -1,0 +1,320 @@
+"""Builds on a real Ray cluster of several nodes on this machine: the same bytes, whatever dies."""
+
+import ast
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import dataset_bytes
+from ray_builds import PROMPTS, SAMPLES, Engine, asked, build, make_other, recipe
+
+import fusedata
+from fusedata.build import Silent
+from fusedata.errors import ConfigError, EngineError, MissingExtraError
+from fusedata.on_ray.cluster import Pool, connected, engine_pool
+from fusedata.on_ray.stages import _batches_a_call
+from fusedata.on_ray.workers import Place, Sampler, Seams, work
+from fusedata.profile import OpenaiEngine, Profile, Ray, VllmEngine
+from fusedata.schema import KEY, RESPONSES
+from fusedata.store import Parts, read_run
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's, of its own context
+
+PACKAGE = Path(fusedata.__file__).parent
+IMPORTED = os.pathsep.join([str(Path(__file__).parent), str(PACKAGE.parent)])
+STORE = 80 << 20
+ALL = PROMPTS * SAMPLES
+BATCH = 4
+
+
+class Stopped(Exception):  # noqa: N818 - what Ctrl-C does to a build
+    pass
+
+
+class AtStage(Silent):
+    """Calls `act` once, when `rows` rows of the stage whose name begins with `name` are done."""
+
+    def __init__(self, name, rows, act):
+        self.name, self.rows, self.act = name, rows, act
+
+    @contextmanager
+    def stage(self, name, total):
+        def advance(count):
+            if name.startswith(self.name) and self.act:
+                self.rows -= count
+                if self.rows <= 0:
+                    act, self.act = self.act, None
+                    act()
+
+        yield advance
+
+
+def stop():
+    raise Stopped
+
+
+def start_cluster(nodes):
+    from ray.cluster_utils import Cluster
+
+    limits = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE}
+    cluster = Cluster(initialize_head=True, head_node_args={**limits, "include_dashboard": False})
+    for _ in range(nodes - 1):
+        cluster.add_node(**limits)
+    return cluster, limits
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", IMPORTED)  # the workers import the makers of the tests
+        started, limits = start_cluster(3)
+        yield started, limits
+        started.shutdown()
+
+
+@pytest.fixture
+def address(cluster, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster[0].address)
+    return cluster[0].address
+
+
+def parts(run: Path, stage: str) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in run.glob(f"{stage}/*/*.parquet")}
+
+
+def responses(run: Path) -> pl.DataFrame:
+    return read_run(run).parts("responses", "test/echo", RESPONSES).scan().collect()
+
+
+def undisturbed(folder: Path) -> Path:
+    """The same build in this process, of the same recipe."""
+    build(folder, on_ray=False).run(folder / "whole")
+    return folder / "whole"
+
+
+def assert_whole(folder: Path, run: Path) -> None:
+    """Every sample stands once, and the dataset is that of an undisturbed build."""
+    rows = responses(run)
+    assert rows.height == ALL
+    assert rows.select(KEY).is_unique().all()
+    assert dataset_bytes(run) == dataset_bytes(undisturbed(folder))
+
+
+# What needs no cluster
+
+
+def test_nothing_but_this_package_imports_ray():
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "on_ray":
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+            names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+            assert not any(name.split(".")[0] == "ray" for name in names), path
+
+
+def test_a_build_in_this_process_loads_no_ray(tmp_path):
+    program = "import sys, pathlib, ray_builds; folder = pathlib.Path(sys.argv[1])\n"
+    program += "ray_builds.build(folder, on_ray=False).run(folder / 'run'); print('ray' in sys.modules)"
+    where = {**os.environ, "PYTHONPATH": IMPORTED}
+    command = [sys.executable, "-c", program, tmp_path]
+    done = subprocess.run(command, check=True, env=where, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+class Told:
+    """A worker's life without a cluster: an engine, its run, and a piece of work of three batches."""
+
+    def __init__(self, folder: Path):
+        self.engine = Engine(folder)
+        self.parts = Parts(folder / "run" / "responses" / "0", RESPONSES)
+        asked = recipe(folder)
+        self.seams = Seams(asked, Profile(name="twins"), lambda *_: self.engine, None, None)
+        self.model = asked.source_models[0]
+        (folder / "run").mkdir()
+        (folder / "run" / "run.json").write_text('{"recipe": {}, "tables": {"a": {}}}')
+        self.place = Place(folder / "run", {"a": {}})
+        rows = [(f"{n // 2:024d}", n % 2, [{"role": "user", "content": "hi"}], n // BATCH) for n in range(3 * BATCH)]
+        self.rows = pl.DataFrame(rows, schema=["prompt_id", "sample", "messages", "batch"], orient="row")
+
+    def do(self, place: Place | None = None):
+        worker = Sampler(self.seams, place or self.place, self.model, self.parts, self.engine.identity())
+        (receipt,) = worker(work(0, self.rows)).to_pylist()
+        return receipt["rows"], receipt["kind"], receipt["error"]
+
+
+def test_a_piece_of_work_that_is_repeated_asks_only_for_batches_that_do_not_stand(tmp_path):
+    told = Told(tmp_path)
+    assert told.do() == (12, "", "")
+    before = {path: path.stat().st_mtime_ns for path in told.parts.paths()}
+    lost = told.parts.paths()[1]
+    lost.unlink()
+    assert told.do() == (12, "", "")
+    assert len(told.engine.asked) == 16
+    assert {path: path.stat().st_mtime_ns for path in told.parts.paths() if path != lost} == {
+        path: when for path, when in before.items() if path != lost
+    }
+
+
+def test_a_batch_that_failed_in_part_and_lost_its_finished_rows_is_asked_for_again_without_a_key_twice(tmp_path):
+    told = Told(tmp_path)
+    (tmp_path / "refuse").touch()
+    told.do()
+    failed = told.parts.paths("failed")
+    assert failed
+    (tmp_path / "refuse").unlink()
+    for path in told.parts.paths("part"):
+        path.unlink()
+    failed[0].write_bytes(failed[0].read_bytes())
+    pl.read_parquet(failed[0]).head(1).write_parquet(failed[0])
+    told.do()
+    rows = told.parts.scan().collect()
+    assert rows.select("prompt_id", "sample").is_unique().all()
+
+
+def test_a_worker_that_does_not_see_the_run_says_so(tmp_path):
+    told = Told(tmp_path)
+    _, kind, error = told.do(Place(tmp_path / "elsewhere", {"a": {}}))
+    assert kind == "RunError"
+    assert "storage that all nodes of the cluster share" in error
+    assert told.do(Place(tmp_path / "run", {"b": {}}))[1] == "RunError"
+    assert not told.engine.asked
+
+
+@pytest.mark.parametrize(
+    ("missing", "batch_size", "in_flight", "workers", "batches"),
+    [
+        (1000, 32, None, 8, 1),  # an engine that runs batches
+        (1000, 256, 1024, 8, 31),  # kept full by eight fills, were there enough work
+        (10_000, 256, 1024, 8, 32),
+        (8, 256, 1024, 8, 1),  # no worker stays idle
+        (1, 512, 256, 1, 1),
+    ],
+)
+def test_an_engine_is_kept_full_and_no_worker_idle(missing, batch_size, in_flight, workers, batches):
+    host = OpenaiEngine(engine="openai", base_urls=("http://a/v1",), in_flight=in_flight) if in_flight else None
+    frame = pl.DataFrame({"batch": range(missing)})
+    assert _batches_a_call(frame, batch_size, host, Pool(workers, 1, 0)) == batches
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(monkeypatch):
+    pytest.importorskip("ray")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{probe.getsockname()[1]}")
+        with pytest.raises(ConfigError, match="RAY_ADDRESS: no Ray cluster at"), connected():
+            pass
+
+
+def test_a_missing_ray_is_told_by_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fusedata\[ray\]'"), connected():
+        pass
+
+
+# On a cluster
+
+
+@pytest.mark.slow
+def test_a_build_on_a_cluster_has_the_parts_and_the_bytes_of_one_in_this_process_and_is_quiet(address, tmp_path, capfd):
+    build(tmp_path).run(tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+    assert_whole(tmp_path, tmp_path / "run")
+    for stage in ("prompts", "responses", "verdicts", "rewards"):
+        assert parts(tmp_path / "run", stage) == parts(tmp_path / "whole", stage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["local", "ray"])
+def test_a_build_that_was_begun_in_one_place_is_finished_in_the_other(address, tmp_path, first):
+    with pytest.raises(Stopped):
+        build(tmp_path, on_ray=first == "ray", seconds=0.02, reporter=AtStage("sample", 40, stop)).run(tmp_path / "run")
+    kept = parts(tmp_path / "run", "responses")
+    assert 40 <= len(kept) * BATCH < ALL
+    for path in tmp_path.glob("asked-*"):
+        path.unlink()
+    build(tmp_path, on_ray=first != "ray").run(tmp_path / "run")
+    assert len(asked(tmp_path)) == ALL - len(kept) * BATCH
+    assert kept.items() <= parts(tmp_path / "run", "responses").items()
+    assert_whole(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_no_more_than_the_batches_in_flight(address, tmp_path):
+    build(tmp_path, seconds=0.02, fault="die").run(tmp_path / "run")
+    assert (tmp_path / "fault").exists()
+    keys = asked(tmp_path)
+    assert len(keys) - len(set(keys)) <= BATCH  # the batch that it died in
+    assert_whole(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_node_that_is_taken_away_costs_no_more_than_the_batches_in_flight(cluster, address, tmp_path):
+    started, limits = cluster
+    gone = next(iter(started.worker_nodes))
+    remove = AtStage("sample", 20, lambda: started.remove_node(gone, allow_graceful=False))
+    try:
+        build(tmp_path, seconds=0.2, reporter=remove).run(tmp_path / "run")
+    finally:
+        started.add_node(**limits)
+    keys = asked(tmp_path)
+    assert len(keys) - len(set(keys)) <= 2 * BATCH
+    assert_whole(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_build_whose_driver_is_killed_is_resumed(address, tmp_path):
+    where = {**os.environ, "PYTHONPATH": IMPORTED}
+    command = [sys.executable, Path(__file__).with_name("ray_builds.py"), tmp_path, "0.3"]
+    driver = subprocess.Popen(command, env=where)
+    while driver.poll() is None and len(parts(tmp_path / "run", "responses")) < 4:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL
+    kept = parts(tmp_path / "run", "responses")
+    build(tmp_path).run(tmp_path / "run")
+    assert kept.items() <= parts(tmp_path / "run", "responses").items()
+    assert_whole(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_samples_that_failed_on_a_cluster_are_tried_again_by_the_next_build(address, tmp_path):
+    (tmp_path / "refuse").touch()
+    build(tmp_path).run(tmp_path / "run")
+    rows = responses(tmp_path / "run")
+    assert rows.height == ALL
+    assert 0 < rows["error"].drop_nulls().len() < ALL
+    (tmp_path / "refuse").unlink()
+    build(tmp_path).run(tmp_path / "run")
+    assert_whole(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_is_the_one_sentence_that_it_would_be_here(address, tmp_path, capfd):
+    with pytest.raises(EngineError, match=r"^test/echo: gone\.$"):
+        build(tmp_path, fault="raise").run(tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_engine_than_the_drivers_is_refused(address, tmp_path):
+    from functools import partial
+
+    with pytest.raises(EngineError, match=r"answers is 5 on the node .* and 4 where the build was begun"):
+        build(tmp_path, make_engine=partial(make_other, os.getpid())).run(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_engine_that_no_node_has_room_for_is_told(address, tmp_path):
+    with connected():
+        assert engine_pool(None, Ray(), "m") == Pool(3, 1, 0)
+        assert engine_pool(VllmEngine(engine="vllm", tensor_parallel_size=4), Ray(), "m") == Pool(3, 1, 0)
+        with pytest.raises(ConfigError, match="takes 2 processors, which no node of the Ray cluster has"):
+            engine_pool(None, Ray(cpus=2), "m")
