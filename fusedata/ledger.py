@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from fusedata import __version__
+from fusedata.collect import filters
 from fusedata.collect.carried import carried_label, carried_reward
 from fusedata.collect.locate import Located
 from fusedata.corpus import Corpus
@@ -36,6 +37,7 @@ def ledger(
     sources = [_corpus_identity(corpus, located) for corpus, located in corpora]
     cut = {"take": [corpus.take for corpus in recipe.corpora], "limit": recipe.limit, "seed": recipe.seed}
     passed = {key: recipe.model_dump(mode="json", include={key})[key] for key in ("filters", "decontamination")}
+    passed["rules"] = filters.RULES
     prompts = entry({"corpora": sources, "check": check, **cut, **passed, "benchmarks": dict(benchmarks)})
     responses = _carried(corpora, sources) | _sampled(recipe, engines)
     tables: State = {"prompts": {"": prompts}, "dropped": {"": prompts}, "responses": responses}

@@ -7,11 +7,12 @@ import pytest
 from conftest import dataset_bytes, questions, recipe_over, twin_build, write_corpus
 
 from fusedata.build import Silent
+from fusedata.collect import filters
 from fusedata.dataset import run_tables
 from fusedata.errors import ConfigError, CorpusError, EngineError, RunError
 from fusedata.recipe import Recipe
 from fusedata.sample.protocol import Completion
-from fusedata.schema import KEY
+from fusedata.schema import KEY, fingerprint
 from fusedata.store import read_prompts, read_run
 from fusedata.testing import EchoEngine
 
@@ -317,3 +318,13 @@ def test_the_card_states_which_state_of_each_corpus_was_read(modulo, tmp_path):
     revision = prompts["identity"]["corpora"][0]["revision"]
     assert revision.startswith("sha256:")
     assert f"| test/modulo | `{revision}` |" in card
+
+
+def test_prompts_are_made_anew_when_the_rules_of_filters_change(modulo, tmp_path):
+    """The number of the rules stands in the fingerprint: a run of another number has other PROMPTS."""
+    twin_build(modulo).run(tmp_path / "run")
+    state = json.loads((tmp_path / "run" / "run.json").read_bytes())
+    prompts = state["tables"]["prompts"][""]
+    assert prompts["identity"]["rules"] == filters.RULES
+    assert prompts["fingerprint"] != fingerprint({**prompts["identity"], "rules": filters.RULES + 1})
+    assert prompts["fingerprint"] == fingerprint(prompts["identity"])

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fusedata.train.checks import Checked, Seen
     from fusedata.train.fit import Trained
+    from fusedata.train.settings import Stage
 
 
 @click.command("train")
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--revision", help="The dataset's revision on its hub (default: the newest, recorded).")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the model goes (default: models/TARGET-STAGE).")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a hyper-parameter.")
+@click.option("--report-to", metavar="TRACKER", help="Log to a tracker that TRL knows: tensorboard, wandb, trackio, …")
 @click.option("--launch", metavar="NAME|FILE", help="Run under accelerate: multi-gpu, fsdp, zero3, or its own YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
@@ -50,20 +50,26 @@ def _train(
     model: str | None,
     revision: str | None,
     out: Path | None,
+    *,
     overrides: tuple[str, ...],
+    report_to: str | None,
     as_json: bool,
 ) -> None:
     import json
     import os
 
+    from fusedata.cli.train_view import watching
     from fusedata.train.run import planned, run
 
+    overrides = (*overrides, f"tracker={report_to}") if report_to else overrides
     trained: list[Trained] = []
     for step in planned(datasets, stage, target, model, revision=revision, out=out, overrides=overrides):
         for doubt in step.doubts:
             click.echo(f"Warning: {doubt}.", err=True)
         click.echo(f"{step.stage.upper()} of {step.model} on {step.dataset} → {step.out}", err=True)
-        trained.append(run(step, _said, _shown))
+        with watching(step.stage.upper()) as said:
+            trained.append(run(step, said, _shown))
+        _curves(trained[-1], step.stage)
     for result in trained if os.environ.get("RANK", "0") == "0" else ():
         if as_json:
             facts = {"folder": str(result.folder), "checkpoint": result.best.step, "metric": result.best.metric}
@@ -83,10 +89,16 @@ def _shown(rows: "Checked", example: "Seen") -> None:
     click.echo(f"  trained on:     {clean(example.target)[:400]}", err=True)
 
 
-_LOGGED = ("loss", "eval_loss", "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies", "learning_rate")
+def _curves(result: "Trained", stage: "Stage") -> None:
+    """Draw a stage's curves, in the first of its processes."""
+    import os
 
+    from fusedata.cli.train_view import plot
+    from fusedata.train.outcome import CURVES, curve
 
-def _said(entry: "Mapping[str, float]") -> None:
-    shown = [f"{name} {float(entry[name]):.4g}" for name in _LOGGED if name in entry]
-    if shown:
-        click.echo(f"step {entry['step']}/{entry['total']}: {', '.join(shown)}", err=True)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    for trained, held_out in CURVES[stage]:
+        lines = plot(curve(result.log, trained), curve(result.log, held_out))
+        for line in [f"{trained} (o: held out)", *lines] if lines else ():
+            click.echo(line, err=True)

@@ -11,6 +11,9 @@ from fusedata.texts.repetition import repetition
 from fusedata.texts.similar import NearDuplicates
 from fusedata.texts.topic import topic
 
+RULES = 1
+"""Raised when a filter, or what it asks of `texts`, tells prompts apart by other rules: PROMPTS are then made anew."""
+
 Found = tuple[str, str] | None
 """Reason and detail; None: the prompt stays."""
 _Look = Callable[[str, str | None], Found]

@@ -1,25 +1,22 @@
 """Corpora into PROMPTS: unique problems, stable ids, cut to size by hash; every prompt left out has its reason."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import polars as pl
 
 from fusedata.collect.code_tests import problems
-from fusedata.collect.distinct import Distinct, batched, distinct_keys, one_each
+from fusedata.collect.distinct import Distinct, distinct_keys, one_each
 from fusedata.collect.filtering import filtered
 from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained
 from fusedata.collect.protocol import PromptFilter
-from fusedata.collect.rows import SAID, is_plain, kept_rows, lazy_rows, row_counts, topic
+from fusedata.collect.rows import SAID, is_plain, lazy_rows, reasons, topic, why_not
 from fusedata.collect.turns import read_said, said_turns
 from fusedata.corpus import Corpus
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank
-
-_AT_ONCE = 2
-"""Frames of a corpus that are read together, on all cores."""
 
 
 @dataclass
@@ -70,16 +67,15 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> tupl
     says that rows with this problem are judged by different things.
     """
     found = Distinct()
-    plain, totals = True, []
-    for frames in batched(lazy_rows(corpus, located), _AT_ONCE):
-        plain = is_plain(corpus, frames[0].collect_schema())
-        asked = [[row_counts(frame, corpus), _described(kept_rows(frame, corpus), corpus)] for frame in frames]
-        with explained(located):
-            answered = pl.collect_all(list(chain.from_iterable(asked)))
-        totals += answered[::2]
-        found.add(pl.concat(answered[1::2]))
-    counts = pl.concat(totals).sum().row(0, named=True)
-    collected.funnel += [(corpus.id, what, count) for what, count in counts.items() if count]
+    plain, known, dropped = True, list[str](), Counter[str]()
+    for frame in lazy_rows(corpus, located):
+        types = frame.collect_schema()
+        plain, known = is_plain(corpus, types), reasons(corpus, types)
+        for rows in _batches(_described(frame, corpus), located):
+            dropped.update(dict(rows["why_not"].drop_nulls().value_counts().iter_rows()))
+            found.add(rows.filter(pl.col("why_not").is_null()).drop("why_not"))
+    collected.funnel.append((corpus.id, "rows read", found.seen + dropped.total()))
+    collected.funnel += [(corpus.id, f"{why} (rows)", dropped[why]) for why in known if dropped[why]]
     rows = found.rows()
     ids = pl.Series([prompt_id(read_said(said, plain=plain)) for said in rows["said"]], dtype=pl.String)
     if merged := found.seen - ids.n_unique():
@@ -87,19 +83,24 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> tupl
     return rows.with_columns(prompt_id=ids), plain
 
 
+def _batches(rows: pl.LazyFrame, located: Located) -> Iterator[pl.DataFrame]:
+    """Give the rows some at a time: polars goes on reading with the memory that the last ones took."""
+    with explained(located):
+        yield from rows.collect_batches(engine="streaming")
+
+
 def _described(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
-    """Give what `Distinct` takes."""
-    label = topic(corpus, rows.collect_schema())
+    """Give what `Distinct` takes of all rows, and `why_not`: why a row is not kept."""
+    types = rows.collect_schema()
+    kept = {"topic": topic(corpus, types), "why_not": why_not(corpus, types)}
     if corpus.tests:
-        frame = rows.with_columns(label.alias("\0topic")).collect()
-        rows = problems(frame, corpus, corpus.tests).with_columns(frame["\0topic"].alias("topic")).lazy()
-        said, label, answer = pl.col("text"), pl.col("topic"), pl.col("answer")
-    else:
-        said = pl.col(SAID)
-        answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else pl.lit(None, pl.String)
-    held = [pl.col(n) if corpus.tests else pl.lit(None, pl.String).alias(n) for n in ("tests", "solution")]
-    known = {"said": said, "topic": label, "answer": answer}
-    return rows.select(pl.col("row").alias("corpus_row"), *held, **known).with_columns(distinct_keys())
+        frame = rows.collect()
+        found = problems(frame, corpus, corpus.tests).rename({"row": "corpus_row", "text": "said"})
+        return found.hstack(frame.select(**kept)).lazy().with_columns(distinct_keys())
+    none = pl.lit(None, pl.String)
+    answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else none
+    said = {"corpus_row": pl.col("row"), "tests": none, "solution": none, "said": pl.col(SAID), "answer": answer}
+    return rows.select(**said, **kept).with_columns(distinct_keys())
 
 
 def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:

@@ -19,12 +19,12 @@ Empty: the user says nothing. Null: the turns are out of order.
 
 
 def lazy_rows(corpus: Corpus, located: Located) -> Iterator[pl.LazyFrame]:
-    """Give what `read_rows` does, as frames that polars has yet to read where it can. Raises CorpusError."""
+    """Give what `read_rows` does; where polars can read it, as one frame that is yet to be read. Raises CorpusError."""
     there = _columns(corpus, located, ())
     frames = scan_lazy(located, list(there.values())) if corpus.tests is None else None
     frames = [_renamed(frame, there) for frame in frames or ()]
     if frames and is_plain(corpus, frames[0].collect_schema()):
-        yield from (_plainly(frame, corpus) for frame in frames)
+        yield _plainly(pl.concat(frames), corpus)
         return
     yield from (frame.lazy() for frame in read_rows(corpus, located))
 
@@ -55,13 +55,14 @@ def kept_rows(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
     return rows.filter(*_conditions(corpus, rows.collect_schema()).values())
 
 
-def row_counts(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
-    """Count the rows read, and those dropped under each reason: the first that they meet."""
-    counts, before = {"rows read": pl.len()}, pl.lit(value=True)
-    for reason, condition in _conditions(corpus, rows.collect_schema()).items():
-        counts[f"{reason} (rows)"] = (before & ~condition).sum()
-        before &= condition
-    return rows.select(**counts)
+def reasons(corpus: Corpus, types: pl.Schema) -> list[str]:
+    """List what `why_not` may say, in the order in which rows are asked."""
+    return list(_conditions(corpus, types))
+
+
+def why_not(corpus: Corpus, types: pl.Schema) -> pl.Expr:
+    """Why a row is not kept: the first condition that it does not meet; null: it meets all."""
+    return pl.coalesce(pl.when(~met).then(pl.lit(reason)) for reason, met in _conditions(corpus, types).items())
 
 
 def topic(corpus: Corpus, types: pl.Schema) -> pl.Expr:

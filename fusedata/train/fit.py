@@ -67,6 +67,7 @@ def fit(task: Task, out: Path, said: Said, shown: Callable[[Checked, Seen], None
     with quiet_loading():
         tokenizer = AutoTokenizer.from_pretrained(task.weights.source, **task.weights.arguments)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    _check_tracker(task.settings.tracker)
     rows = checked(task.stage, task.train, task.test, tokenizer, task.settings)
     checkpoints = out / "checkpoints"
     record = _record(task, rows)
@@ -94,7 +95,7 @@ def fit(task: Task, out: Path, said: Said, shown: Callable[[Checked, Seen], None
     if trainer.is_world_process_zero():
         shown(rows, example)
     last = finished(checkpoints)
-    with _quiet():
+    with _no_bars():
         trainer.train(resume_from_checkpoint=str(last[-1].folder) if last else None)
     return _finish(trainer, task, rows, out, record, example)
 
@@ -132,6 +133,17 @@ def _short(value: object) -> str:
 def _write(path: Path, record: Mapping[str, Any]) -> None:
     with writing(path) as file:
         file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
+
+
+def _check_tracker(name: str) -> None:
+    """Raise ConfigError where a tracker is not known to transformers, or not installed."""
+    from transformers.integrations import integration_utils
+
+    known = sorted(integration_utils.INTEGRATION_TO_CALLBACK)
+    if name not in {"none", "all", *known}:
+        raise ConfigError(f"tracker {name}: there is no such tracker; there are {', '.join(known)}.")
+    if name in known and name not in integration_utils.get_available_reporting_integrations():
+        raise ConfigError(f"tracker {name}: it is not installed here: install it (pip install {name}).")
 
 
 def _devices() -> int:
@@ -217,17 +229,25 @@ def _listener(said: Said) -> Any:  # noqa: ANN401
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the bars of datasets and transformers off the terminal."""
-    from datasets.utils import logging as datasets_logging
+    """Keep all that libraries write while they load off the terminal."""
+    with _no_bars(), quiet_loading():
+        yield
 
-    shown = datasets_logging.is_progress_bar_enabled()
-    datasets_logging.disable_progress_bar()
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the bars of datasets and transformers off the terminal, and leave it to who listens."""
+    from datasets.utils import logging as datasets_logging
+    from transformers.utils import logging as transformers_logging
+
+    shown = [log for log in (datasets_logging, transformers_logging) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
     try:
-        with quiet_loading():
-            yield
+        yield
     finally:
-        if shown:
-            datasets_logging.enable_progress_bar()
+        for log in shown:
+            log.enable_progress_bar()
 
 
 @contextmanager
