@@ -64,7 +64,10 @@ def start_cluster(nodes):
     from ray.cluster_utils import Cluster
 
     limits = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE}
-    cluster = Cluster(initialize_head=True, head_node_args={**limits, "include_dashboard": False})
+    # Without Ray's reaper, which kills the whole process group of the tests when a node that was removed is collected.
+    cluster = Cluster(
+        initialize_head=True, head_node_args={**limits, "include_dashboard": False}, shutdown_at_exit=False
+    )
     for _ in range(nodes - 1):
         cluster.add_node(**limits)
     return cluster, limits
