@@ -1,4 +1,4 @@
-"""Where a dataset is pushed: hubs, the names of its two repositories, and whether everyone may see them."""
+"""Where datasets and models are pushed: hubs, the names of repositories, and whether everyone may see them."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from fusedata.config import Model
+from fusedata.corpus import Text
 from fusedata.errors import ConfigError
 
 HubName = Literal["hf", "modelscope"]
@@ -70,3 +71,39 @@ def target(
     except ValueError as error:
         raise ConfigError(f"--repo: {error}.") from None
     return Publish(hubs=chosen, repo=named, public=public or bool(own and own.public))
+
+
+class ModelRepo(Model):
+    """The hubs that a trained model is pushed to, and its repository there."""
+
+    hubs: Hubs
+    repo: Text
+    """OWNER/NAME; `{stage}` stands for SFT or DPO."""
+    public: bool = False
+    """As of a dataset."""
+
+    def repo_of(self, stage: str) -> str:
+        """Give the repository of the model of `stage` ("sft", "dpo")."""
+        return self.repo.replace("{stage}", _SPLITS[stage])
+
+
+def model_target(
+    name: str,
+    *,
+    hubs: Sequence[HubName] = (),
+    repo: str | None = None,
+    public: bool = False,
+    user_hubs: Sequence[HubName] = (),
+    namespace: str | None = None,
+) -> ModelRepo:
+    """Say where a model of the target `name` goes: by the command line, else the user's choices. Raises ConfigError."""
+    chosen = tuple(dict.fromkeys(hubs or user_hubs))
+    named = repo or (f"{namespace}/{name}-FuseChat-{{stage}}" if namespace else None)
+    if not chosen or not named:
+        raise ConfigError(
+            "There is no hub or no repository to push the model to: give --to hf and --repo ORG/NAME-{stage}, or hubs "
+            "and namespace in the user's configuration."
+        )
+    if not re.fullmatch(f"{_OWNER}/{_OWNER}", named.replace("{stage}", "SFT")):
+        raise ConfigError(f'--repo: "{named}" must be OWNER/NAME, such as ORG/NAME-{{stage}}.')
+    return ModelRepo(hubs=chosen, repo=named, public=public)

@@ -15,7 +15,7 @@ from fusedata.plan import Advance
 from fusedata.publish.huggingface import HuggingFace
 from fusedata.publish.modelscope import ModelScope
 from fusedata.publish.protocol import Hub, Stage
-from fusedata.publish.release import Release, find_datasets, read_release, run_of
+from fusedata.publish.release import Release, RepoKind, find_datasets, read_release, run_of
 from fusedata.publish.send import Pushed, look, prepare, send
 from fusedata.publishing import HubName, Publish
 from fusedata.push_checks import CHECKS, Check
@@ -24,13 +24,13 @@ from fusedata.store import Run, count, read_run
 
 STAND_INS = "it is a demonstration, not what its recipe describes. Give --allow-stand-ins to push it all the same."
 
-_HUBS: dict[HubName, Callable[[], Hub]] = {"hf": HuggingFace, "modelscope": ModelScope}
+_HUBS: dict[HubName, type[HuggingFace] | type[ModelScope]] = {"hf": HuggingFace, "modelscope": ModelScope}
 _TABLES = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
 
 
-def make_hub(name: HubName) -> Hub:
-    """Open a hub by its short name. Raises MissingExtraError."""
-    return _HUBS[name]()
+def make_hub(name: HubName, kind: RepoKind = "dataset") -> Hub:
+    """Open a hub's datasets, or its models, by its short name. Raises MissingExtraError."""
+    return _HUBS[name](kind=kind)
 
 
 @contextlib.contextmanager

@@ -198,10 +198,10 @@ REVISION = r"(?P<revision>[^/]+)"
 ROUTES: list[tuple[str, str, Callable[[Request, re.Match[str]], Reply]]] = [
     ("GET", rf"/api/datasets/{ID}(?:/revision/{REVISION})?", hf_info),
     ("GET", rf"/api/datasets/{ID}/tree/{REVISION}", hf_tree),
-    ("GET", rf"/datasets/{ID}/resolve/{REVISION}/(?P<name>.+)", hf_file),
+    ("GET", rf"/(?:datasets/)?{ID}/resolve/{REVISION}/(?P<name>.+)", hf_file),
     ("GET", r"/cdn/(?P<digest>[0-9a-f]{64})", cdn_file),
     ("GET", rf"/api/v1/datasets/{ID}/repo/tree", ms_tree),
-    ("GET", rf"/api/v1/datasets/{ID}/repo", ms_file),
+    ("GET", rf"/api/v1/(?:datasets|models)/{ID}/repo", ms_file),
     ("GET", r"/api/v1/repos/internalAccelerationInfo", ms_region),
 ]
 

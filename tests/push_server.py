@@ -1,4 +1,4 @@
-"""The twin of both hubs, with what their real clients need to write a dataset, besides what `hub_server` reads.
+"""The twin of both hubs, with what their real clients need to write a dataset or a model, besides what `hub_server` reads.
 
     with PushServer() as server:
         ...                          # HF_ENDPOINT or MODELSCOPE_ENDPOINT = server.url, token = TOKEN
@@ -9,7 +9,7 @@
 Written after the clients' source (huggingface_hub 2.4, modelscope_hub 0.5) and the git-lfs batch API. As on the hubs, an
 object that storage holds is not asked for again, a commit on a stale parent is refused (412), a tag that stands is
 refused (409), a new dataset holds .gitattributes (and on ModelScope a README.md). One namespace holds both hubs'
-datasets. Not covered: Xet, multipart uploads, pull requests, quotas.
+datasets and models. Not covered: Xet, multipart uploads, pull requests, quotas.
 """
 
 import base64
@@ -33,6 +33,7 @@ from hub_server import (
     sha256,
 )
 
+STORED = (".parquet", ".safetensors")
 TOKEN = "hf_tokenthatmustneverbetold"
 Found = re.Match[str]
 
@@ -47,6 +48,7 @@ class PushServer(HubServer):
         self.storage: dict[str, bytes] = {}
         self.uploads: list[str] = []
         self.history: dict[str, list[str]] = {}
+        self.kinds: dict[str, str] = {}
         self.hashless = False  # let ModelScope's listings tell no hash
 
     def files(self, repo: str, revision: str = "main") -> Mapping[str, bytes]:
@@ -103,7 +105,7 @@ def hf_create(request: Request, _found: Found) -> Reply:
     repo = f"{asked['organization']}/{asked['name']}"
     if repo in server.datasets:
         return hf_error(409, "", "You already created this dataset repo")
-    assert asked["type"] == "dataset"
+    server.kinds[repo] = asked.get("type") or "model"  # huggingface_hub leaves a model's out
     server.make(repo, {".gitattributes": b"*.parquet filter=lfs\n"}, public=asked.get("visibility") != "private")
     return as_json({"url": f"{server.url}/datasets/{repo}", "name": repo, "id": "1"})
 
@@ -127,7 +129,7 @@ def hf_tree(request: Request, found: Found) -> Reply:
     for name, content in state[1].items():
         entry = {"type": "file", "path": name, "oid": git_sha(content), "size": len(content)}
         lfs = {"lfs": {"oid": sha256(content), "size": len(content), "pointerSize": 130}}
-        entries.append(entry | (lfs if name.endswith(".parquet") else {}))
+        entries.append(entry | (lfs if name.endswith(STORED) else {}))
     return as_json(entries)
 
 
@@ -138,7 +140,7 @@ def hf_yaml(_request: Request, _found: Found) -> Reply:
 def hf_preupload(request: Request, found: Found) -> Reply:
     files = json.loads(request.body)["files"]
     mode = {True: "lfs", False: "regular"}
-    modes = [{"path": f["path"], "uploadMode": mode[f["path"].endswith(".parquet")]} for f in files]
+    modes = [{"path": f["path"], "uploadMode": mode[f["path"].endswith(STORED)]} for f in files]
     return as_json({"files": [{**f, "shouldIgnore": False} for f in modes]})
 
 
@@ -214,11 +216,17 @@ def ms_whoami(request: Request, _found: Found) -> Reply:
 
 
 def ms_create(request: Request, _found: Found) -> Reply:
-    """The client sends a form: no field of it holds a line break."""
+    """The client sends a form for a dataset (no field of it holds a line break), JSON for a model."""
     if not allowed(request):
         return ms_error(401, 10010101001, "bad token")
-    form = dict(re.findall(rb'name="(\w+)"\r\n\r\n(.*?)\r\n', request.body))
-    server, repo = server_of(request), f"{form[b'Owner'].decode()}/{form[b'Name'].decode()}"
+    server, kind = server_of(request), request.path.rsplit("/", 1)[-1].removesuffix("s")
+    if kind == "model":
+        told = {key.encode(): str(value).encode() for key, value in json.loads(request.body).items()}
+        form = told | {b"Owner": told[b"Path"]}
+    else:
+        form = dict(re.findall(rb'name="(\w+)"\r\n\r\n(.*?)\r\n', request.body))
+    repo = f"{form[b'Owner'].decode()}/{form[b'Name'].decode()}"
+    server.kinds[repo] = kind
     if repo in server.datasets:
         return ms_error(400, 10020101002, "dataset already exists")
     server.make(
@@ -277,25 +285,26 @@ def ms_tag(request: Request, found: Found) -> Reply:
     return as_json({"Code": 200, "Success": True, "Data": {}})
 
 
+KIND = "(?:datasets|models)"
 WRITING = [
     ("GET", r"/api/whoami-v2", hf_whoami),
     ("POST", r"/api/repos/create", hf_create),
     ("POST", r"/api/validate-yaml", hf_yaml),
-    ("GET", rf"/api/datasets/{ID}(?:/revision/(?P<revision>[^/]+))?", hf_info),
-    ("GET", rf"/api/datasets/{ID}/tree/(?P<revision>[^/]+)", hf_tree),
-    ("POST", rf"/api/datasets/{ID}/preupload/main", hf_preupload),
-    ("POST", rf"/datasets/{ID}\.git/info/lfs/objects/batch", lfs_batch),
+    ("GET", rf"/api/{KIND}/{ID}(?:/revision/(?P<revision>[^/]+))?", hf_info),
+    ("GET", rf"/api/{KIND}/{ID}/tree/(?P<revision>[^/]+)", hf_tree),
+    ("POST", rf"/api/{KIND}/{ID}/preupload/main", hf_preupload),
+    ("POST", rf"/(?:datasets/)?{ID}\.git/info/lfs/objects/batch", lfs_batch),
     ("PUT", r"/lfs/(?P<digest>[0-9a-f]{64})", lfs_put),
-    ("POST", rf"/api/datasets/{ID}/commit/main", hf_commit),
-    ("GET", rf"/api/datasets/{ID}/refs", hf_refs),
-    ("POST", rf"/api/datasets/{ID}/tag/(?P<revision>[^/]+)", hf_tag),
+    ("POST", rf"/api/{KIND}/{ID}/commit/main", hf_commit),
+    ("GET", rf"/api/{KIND}/{ID}/refs", hf_refs),
+    ("POST", rf"/api/{KIND}/{ID}/tag/(?P<revision>[^/]+)", hf_tag),
     ("GET", r"/openapi/v1/users/me", ms_whoami),
-    ("POST", r"/api/v1/datasets", ms_create),
-    ("GET", rf"/api/v1/datasets/{ID}", ms_info),
-    ("GET", rf"/api/v1/datasets/{ID}/repo/tree", ms_tree_told),
-    ("POST", rf"/api/v1/repos/datasets/{ID}/info/lfs/objects/batch", lfs_batch),
-    ("POST", rf"/api/v1/repos/datasets/{ID}/commit/master", ms_commit),
-    ("GET", rf"/api/v1/datasets/{ID}/revisions", ms_revisions),
-    ("POST", rf"/api/v1/datasets/{ID}/repo/tag", ms_tag),
+    ("POST", rf"/api/v1/{KIND}", ms_create),
+    ("GET", rf"/api/v1/{KIND}/{ID}", ms_info),
+    ("GET", rf"/api/v1/{KIND}/{ID}/repo/(?:tree|files)", ms_tree_told),
+    ("POST", rf"/api/v1/repos/{KIND}/{ID}/info/lfs/objects/batch", lfs_batch),
+    ("POST", rf"/api/v1/repos/{KIND}/{ID}/commit/master", ms_commit),
+    ("GET", rf"/api/v1/{KIND}/{ID}/revisions", ms_revisions),
+    ("POST", rf"/api/v1/{KIND}/{ID}/repo/tag", ms_tag),
 ]
 PushServer.routes = [*WRITING, *ROUTES]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from fusedata.publishing import HubName
     from fusedata.train.checks import Checked, Seen
     from fusedata.train.fit import Trained
     from fusedata.train.settings import Stage
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Where the model goes (default: models/TARGET-STAGE).")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a hyper-parameter.")
 @click.option("--report-to", metavar="TRACKER", help="Log to a tracker that TRL knows: tensorboard, wandb, trackio, …")
+@click.option("--push", is_flag=True, help="Push what was trained; what follows says where.")
+@click.option("--to", "hubs", multiple=True, type=click.Choice(["hf", "modelscope"]), help="A hub to push to.")
+@click.option("--repo", metavar="ORG/NAME-{stage}", help="The model's repository; {stage} becomes SFT or DPO.")
+@click.option("--public", is_flag=True, help="Make new repositories public; without it they are private.")
+@click.option("--tag", help="Name the release (default: model- and a digest of its files).")
 @click.option("--launch", metavar="NAME|FILE", help="Run under accelerate: multi-gpu, fsdp, zero3, or its own YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
@@ -53,30 +59,45 @@ def _train(
     *,
     overrides: tuple[str, ...],
     report_to: str | None,
+    push: bool,
+    hubs: "tuple[HubName, ...]",
+    repo: str | None,
+    public: bool,
+    tag: str | None,
     as_json: bool,
 ) -> None:
     import json
     import os
 
+    from fusedata.cli.push_command import chosen_model_target, push_trained, show_or_json
     from fusedata.cli.train_view import watching
+    from fusedata.train.push import check_models
     from fusedata.train.run import planned, run
 
+    is_first = os.environ.get("RANK", "0") == "0"
     overrides = (*overrides, f"tracker={report_to}") if report_to else overrides
     trained: list[Trained] = []
     for step in planned(datasets, stage, target, model, revision=revision, out=out, overrides=overrides):
+        if push and is_first and not trained:
+            stages = ("sft", "dpo") if stage == "fuse" else (step.stage,)
+            check_models(step.target, stages, chosen_model_target(step.target, hubs, repo, public=public))
         for doubt in step.doubts:
             click.echo(f"Warning: {doubt}.", err=True)
         click.echo(f"{step.stage.upper()} of {step.model} on {step.dataset} → {step.out}", err=True)
         with watching(step.stage.upper()) as said:
             trained.append(run(step, said, _shown))
         _curves(trained[-1], step.stage)
-    for result in trained if os.environ.get("RANK", "0") == "0" else ():
+    for result in trained if is_first else ():
         if as_json:
             facts = {"folder": str(result.folder), "checkpoint": result.best.step, "metric": result.best.metric}
             click.echo(json.dumps({**facts, "rows": dict(result.counts)}))
         else:
             metric = "" if result.best.metric is None else f" (held out: {result.best.metric:.4f})"
             click.echo(f"{result.folder}  checkpoint {result.best.step}{metric}; curves.png, train.json, README.md")
+
+    if push and is_first:
+        folders = [result.folder for result in trained]
+        show_or_json(push_trained(folders, hubs, repo, tag, public=public), as_json, public=public)
 
 
 def _shown(rows: "Checked", example: "Seen") -> None:

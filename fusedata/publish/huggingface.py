@@ -13,7 +13,7 @@ from fusedata.errors import HubError
 from fusedata.plan import Advance
 from fusedata.publish.protocol import Listed, Repo
 from fusedata.publish.refusals import Login, seam
-from fusedata.publish.release import Local
+from fusedata.publish.release import Local, RepoKind
 from fusedata.quiet import quiet_logger
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ class HuggingFace:
 
     name = _LOGIN.hub
 
-    def __init__(self, endpoint: str | None = None) -> None:
+    def __init__(self, endpoint: str | None = None, kind: RepoKind = "dataset") -> None:
         """Open nothing yet: the first request is made by the first method called."""
         from huggingface_hub import HfApi
 
+        self.kind = kind
         self._api = HfApi(endpoint=endpoint, library_name="fusedata")
 
     def account(self) -> str:
@@ -45,16 +46,16 @@ class HuggingFace:
             return str(self._api.whoami()["name"])
 
     def url(self, repo: str) -> str:
-        """Give the page of a dataset."""
-        return f"{self._api.endpoint}/datasets/{repo}"
+        """Give the page of a repository."""
+        return f"{self._api.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{repo}"
 
     def look(self, repo: str) -> Repo | None:
-        """Give a dataset as it stands."""
+        """Give a repository as it stands."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         with _quiet(repo):
             try:
-                info = self._api.dataset_info(repo)
+                info = self._api.repo_info(repo, repo_type=self.kind)
             except GatedRepoError:
                 raise
             except RepositoryNotFoundError:
@@ -63,22 +64,22 @@ class HuggingFace:
             return Repo(revision, not info.private, self.files(repo, revision))
 
     def create(self, repo: str, license_: str, *, public: bool) -> None:  # noqa: ARG002 - the card tells the licence
-        """Make a dataset."""
+        """Make a repository."""
         with _quiet(repo):
-            self._api.create_repo(repo, repo_type="dataset", private=not public)
+            self._api.create_repo(repo, repo_type=self.kind, private=not public)
 
     def files(self, repo: str, revision: str) -> dict[str, Listed]:
         """List all files at a commit."""
         from huggingface_hub.hf_api import RepoFile
 
         with _quiet(repo):
-            tree = self._api.list_repo_tree(repo, repo_type="dataset", revision=revision, recursive=True)
+            tree = self._api.list_repo_tree(repo, repo_type=self.kind, revision=revision, recursive=True)
             return {entry.path: _listed(entry) for entry in tree if isinstance(entry, RepoFile)}
 
     def read(self, repo: str, revision: str, name: str) -> bytes:
         """Fetch one file, past the cache."""
         with _quiet(repo), tempfile.TemporaryDirectory() as folder:
-            path = self._api.hf_hub_download(repo, name, repo_type="dataset", revision=revision, local_dir=folder)
+            path = self._api.hf_hub_download(repo, name, repo_type=self.kind, revision=revision, local_dir=folder)
             return Path(path).read_bytes()
 
     def layout(self, files: Mapping[str, Local]) -> Mapping[str, Local]:
@@ -96,22 +97,22 @@ class HuggingFace:
         with _quiet(repo):
             for start in range(0, len(added), _AT_ONCE):
                 some = added[start : start + _AT_ONCE]
-                self._api.preupload_lfs_files(repo, some, repo_type="dataset", free_memory=False)
+                self._api.preupload_lfs_files(repo, some, repo_type=self.kind, free_memory=False)
                 advance(len(some))
             info = self._api.create_commit(
-                repo, [*added, *removed], commit_message=message, repo_type="dataset", parent_commit=parent
+                repo, [*added, *removed], commit_message=message, repo_type=self.kind, parent_commit=parent
             )
             return str(info.oid)
 
     def tags(self, repo: str) -> set[str]:
         """List the tags' names."""
         with _quiet(repo):
-            return {ref.name for ref in self._api.list_repo_refs(repo, repo_type="dataset").tags}
+            return {ref.name for ref in self._api.list_repo_refs(repo, repo_type=self.kind).tags}
 
     def tag(self, repo: str, name: str, revision: str) -> None:
         """Name a commit."""
         with _quiet(repo):
-            self._api.create_tag(repo, tag=name, revision=revision, repo_type="dataset")
+            self._api.create_tag(repo, tag=name, revision=revision, repo_type=self.kind)
 
 
 def _listed(entry: "RepoFile") -> Listed:

@@ -18,13 +18,14 @@ from fusedata.errors import HubError, MissingExtraError
 from fusedata.plan import Advance
 from fusedata.publish.protocol import Listed, Repo
 from fusedata.publish.refusals import Login, seam
-from fusedata.publish.release import Local
+from fusedata.publish.release import Local, RepoKind
 from fusedata.quiet import quiet_logger
 
 _LOGIN = Login("ModelScope", "modelscope login", "MODELSCOPE_API_TOKEN")
 _BRANCH = "master"
 _INLINE = 64 << 10
-"""Larger files, and Parquet of any size, go to the hub's storage rather than into the commit: the client's own rule."""
+_STORED = (".parquet", ".safetensors", ".model")
+"""Larger files, and these of any size, go to the hub's storage rather than into the commit: the client's own rule."""
 _TRIES = 3
 _WAIT = 2.0
 """Seconds before a large file is sent a second time; twice as long before the third."""
@@ -36,8 +37,9 @@ class ModelScope:
 
     name = _LOGIN.hub
 
-    def __init__(self, endpoint: str | None = None) -> None:
+    def __init__(self, endpoint: str | None = None, kind: RepoKind = "dataset") -> None:
         """Open nothing yet. Raises MissingExtraError where the client is not installed."""
+        self.kind = kind
         try:
             from modelscope_hub import HubApi
             from modelscope_hub.config import HubConfig
@@ -55,37 +57,37 @@ class ModelScope:
             return str(self._api.whoami().username or "")
 
     def url(self, repo: str) -> str:
-        """Give the page of a dataset."""
-        return f"{self._config.endpoint}/datasets/{repo}"
+        """Give the page of a repository."""
+        return f"{self._config.endpoint}/{self.kind}s/{repo}"
 
     def look(self, repo: str) -> Repo | None:
-        """Give a dataset as it stands. Its revision is the branch: the client tells no commit for one."""
+        """Give a repository as it stands. Its revision is the branch: the client tells no commit for one."""
         from modelscope_hub.constants import Visibility
         from modelscope_hub.errors import NotExistError
 
         with _quiet(repo):
             try:
-                info = self._api.get_repo(repo, "dataset")
+                info = self._api.get_repo(repo, self.kind)
             except NotExistError:
                 return None
             return Repo(_BRANCH, info.visibility != Visibility.PRIVATE, self.files(repo, _BRANCH))
 
     def create(self, repo: str, license_: str, *, public: bool) -> None:
-        """Make a dataset."""
+        """Make a repository."""
         visibility = "public" if public else "private"
         with _quiet(repo):
-            self._api.create_repo(repo, "dataset", visibility=visibility, license=license_)
+            self._api.create_repo(repo, self.kind, visibility=visibility, license=license_)
 
     def files(self, repo: str, revision: str) -> dict[str, Listed]:
         """List all files at a branch, tag or commit."""
         with _quiet(repo):
-            listed = self._api.list_repo_files(repo, "dataset", revision=revision)
+            listed = self._api.list_repo_files(repo, self.kind, revision=revision)
             return {file.path: Listed(file.size, sha256=file.sha256 or None) for file in listed if not file.is_dir}
 
     def read(self, repo: str, revision: str, name: str) -> bytes:
         """Fetch one file, past the cache."""
         with _quiet(repo), tempfile.TemporaryDirectory() as folder:
-            path = self._api.download_file(repo, "dataset", name, revision=revision, cache_dir=Path(folder))
+            path = self._api.download_file(repo, self.kind, name, revision=revision, cache_dir=Path(folder))
             return Path(path).read_bytes()
 
     def layout(self, files: Mapping[str, Local]) -> Mapping[str, Local]:
@@ -113,7 +115,7 @@ class ModelScope:
                 advance(1)
             actions = [_added(name, local, large=name in large) for name, local in files.items()]
             actions += [_action("delete", name, 0) for name in gone]
-            answer = self._api.legacy.create_commit(repo, "dataset", actions, message, _BRANCH)
+            answer = self._api.legacy.create_commit(repo, self.kind, actions, message, _BRANCH)
         told = answer.values() if isinstance(answer, dict) else ()
         return next((value for value in told if isinstance(value, str) and _COMMIT.fullmatch(value)), _BRANCH)
 
@@ -124,7 +126,7 @@ class ModelScope:
         for tried in range(1, _TRIES + 1):
             try:
                 objects = [{"oid": local.sha256, "size": local.size}]
-                url = self._api.legacy.validate_blobs(repo, "dataset", objects).get(local.sha256)
+                url = self._api.legacy.validate_blobs(repo, self.kind, objects).get(local.sha256)
                 if url:
                     with local.path.open("rb") as file:
                         self._api.legacy.upload_blob(url, file, local.size)
@@ -138,18 +140,18 @@ class ModelScope:
     def tags(self, repo: str) -> set[str]:
         """List the tags' names."""
         with _quiet(repo):
-            _, tags = self._api.legacy.list_revisions_detail(repo, "dataset")
+            _, tags = self._api.legacy.list_revisions_detail(repo, self.kind)
             return {str(tag["Revision"]) for tag in tags}
 
     def tag(self, repo: str, name: str, revision: str) -> None:
         """Name a revision."""
         with _quiet(repo):
-            self._api.create_repo_tag(repo, "dataset", name, revision=revision)
+            self._api.create_repo_tag(repo, self.kind, name, revision=revision)
 
 
 def _is_large(name: str, local: Local) -> bool:
     is_card = name.startswith("README") and name.endswith(".md")
-    return not is_card and (name.endswith(".parquet") or local.size > _INLINE)
+    return not is_card and (name.endswith(_STORED) or local.size > _INLINE)
 
 
 def _added(name: str, local: Local, *, large: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fusedata.plan import Advance
-from fusedata.publish.release import Local
+from fusedata.publish.release import Local, RepoKind
 
 Stage = Callable[[str, int | None], AbstractContextManager[Advance]]
 """Hears that something begins, with so many files to do, and gives what is told of progress in it."""
@@ -31,9 +31,13 @@ class Repo:
 
 
 class Hub(Protocol):
-    """One hub, through its own client and the user's own login. Every method raises HubError and nothing else."""
+    """One hub, through its own client and the user's own login. Every method raises HubError and nothing else.
+
+    All repositories are of one kind, datasets or models.
+    """
 
     name: str
+    kind: RepoKind
 
     def account(self) -> str:
         """Give the name of the account whose token is used; refuse a missing or bad one."""
@@ -60,7 +64,7 @@ class Hub(Protocol):
         ...
 
     def layout(self, files: Mapping[str, Local]) -> Mapping[str, Local]:
-        """Give the files of a dataset by the names that they have on this hub."""
+        """Give the files of a repository by the names that they have on this hub."""
         ...
 
     def commit(

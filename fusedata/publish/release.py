@@ -1,4 +1,4 @@
-"""A dataset folder before it leaves: its files with their hashes, and its rows counted against its own card."""
+"""What is to leave: a dataset folder, its files with their hashes, its rows counted against its own card."""
 
 import hashlib
 import re
@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
@@ -17,6 +17,7 @@ from fusedata.errors import RunError
 from fusedata.store import first_line
 
 KINDS = ("sft", "dpo")
+RepoKind = Literal["dataset", "model"]
 _CHUNK = 1 << 20
 _FRONT = re.compile(r"\A---\r?\n(.*?\r?\n)---\r?\n", re.DOTALL)
 _STAND_INS = "**Made with stand-ins.**"
@@ -34,22 +35,25 @@ class Local:
 
 @dataclass(frozen=True)
 class Release:
-    """One dataset, whole and consistent: what is pushed to one repository."""
+    """One dataset, or one trained model, whole and consistent: what is pushed to one repository."""
 
     folder: Path
     kind: str
+    """"sft" or "dpo": of a model the stage that it went through last."""
     recipe: str
+    """What made it: a recipe's name, of a model its target's."""
     license: str
     stand_ins: bool
     rows: Mapping[str, int]
     """Rows a split, read from the footers of the Parquet files."""
     files: Mapping[str, Local]
+    holds: RepoKind = "dataset"
 
     @property
     def tag(self) -> str:
-        """Name this release by its content: "data-" and the first 12 digits of a SHA-256 over names and hashes."""
+        """Name this release by its content: "data-" or "model-", and 12 digits of a SHA-256 over names and hashes."""
         lines = "".join(f"{local.sha256}  {name}\n" for name, local in sorted(self.files.items()))
-        return f"data-{hashlib.sha256(lines.encode()).hexdigest()[:12]}"
+        return f"{self.holds.removesuffix('set')}-{hashlib.sha256(lines.encode()).hexdigest()[:12]}"
 
 
 def find_datasets(path: Path) -> list[Path]:
@@ -80,7 +84,7 @@ def read_release(folder: Path) -> Release:
     """Read one dataset folder. Raises RunError: not one that fusedata wrote, or its data, card and checksums differ."""
     try:
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        local = {name: _hashed(path) for name, path in files.items() if not _hidden(name)}
+        local = {name: hashed(path) for name, path in files.items() if not _hidden(name)}
         for name in ("README.md", "recipe.toml", "checksums.json"):
             if name not in local:
                 raise RunError(f"{folder} has no {name}: it is no dataset that fusedata wrote. Build it again.")
@@ -129,7 +133,8 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _hashed(path: Path) -> Local:
+def hashed(path: Path) -> Local:
+    """Hash one file."""
     size = path.stat().st_size
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with path.open("rb") as file:

@@ -1,6 +1,7 @@
-"""One dataset into one repository: looked at before, sent in one commit, and compared afterwards."""
+"""One release into one repository: looked at before, sent in one commit, and compared afterwards."""
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from fusedata.errors import HubError
 from fusedata.publish.protocol import Hub, Listed, Repo, Stage
 from fusedata.publish.release import Local, Release, front_matter, kind_of_card
 
-_HUB_OWNED = {".gitattributes", ".gitignore", "dataset_infos.json"}
+_HUB_OWNED = {".gitattributes", ".gitignore", "dataset_infos.json", "configuration.json"}
 """Files that a hub writes of itself; they are never compared, and never taken away."""
 
 
@@ -30,7 +31,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Shipment:
-    """One dataset on its way to one repository; `found` is the repository before, None where there is none."""
+    """One release on its way to one repository; `found` is the repository before, None where there is none."""
 
     hub: Hub
     repo: str
@@ -53,20 +54,35 @@ def look(hub: Hub, repo: str, recipe: str, kind: str, *, public: bool) -> Repo |
 
 
 def _refuse_foreign(hub: Hub, repo: str, found: Repo, recipe: str, kind: str) -> None:
-    """Refuse what is neither empty nor an earlier state of this dataset, by its recipe.toml and its card."""
+    """Refuse what is neither empty nor an earlier state of this release, by the file that tells what made it."""
     names = set(found.files) - _HUB_OWNED
     if names <= {"README.md"}:
         return
     remedy = "Nothing was sent: choose another --repo."
-    if "recipe.toml" not in names:
-        raise HubError(f"{repo} on {hub.name} holds something else: {len(names)} files, no recipe.toml. {remedy}")
-    other = _recipe_name(hub.read(repo, found.revision, "recipe.toml"))
+    told, thing = ("recipe.toml", "the dataset of recipe") if hub.kind == "dataset" else ("train.json", "a model of")
+    if told not in names:
+        raise HubError(f"{repo} on {hub.name} holds something else: {len(names)} files, no {told}. {remedy}")
+    content = hub.read(repo, found.revision, told)
+    other, held = _model(content) if hub.kind == "model" else (_recipe_name(content), _kind(hub, repo, found))
     if other != recipe:
-        raise HubError(f"{repo} on {hub.name} holds the dataset of recipe {other}, not of {recipe}. {remedy}")
-    card = hub.read(repo, found.revision, "README.md") if "README.md" in names else b""
-    held = kind_of_card(front_matter(card.decode("utf-8", "replace")))
+        raise HubError(f"{repo} on {hub.name} holds {thing} {other}, not of {recipe}. {remedy}")
     if held not in (None, kind):
-        raise HubError(f"{repo} on {hub.name} holds the {str(held).upper()} dataset, not {kind.upper()}. {remedy}")
+        raise HubError(f"{repo} on {hub.name} holds the {str(held).upper()} {hub.kind}, not {kind.upper()}. {remedy}")
+
+
+def _kind(hub: Hub, repo: str, found: Repo) -> str | None:
+    """Say which dataset a repository's card describes."""
+    card = hub.read(repo, found.revision, "README.md") if "README.md" in found.files else b""
+    return kind_of_card(front_matter(card.decode("utf-8", "replace")))
+
+
+def _model(content: bytes) -> tuple[str, str | None]:
+    """Read target and stage out of a trained model's record."""
+    try:
+        record = json.loads(content)
+        return str(record["target"]), str(record["stage"])
+    except (ValueError, KeyError, TypeError):
+        return "that cannot be read", None
 
 
 def _recipe_name(content: bytes) -> str:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fusedata.card_parts import license_file
 from fusedata.errors import ConfigError, MissingExtraError
+from fusedata.licenses import LICENSE_FILE
 from fusedata.quiet import quiet_loading
 from fusedata.store import writing
-from fusedata.train.card import model_card
+from fusedata.train.card import licences, model_card
 from fusedata.train.checks import SIDES, Checked, Seen, check_mask, checked, seen
 from fusedata.train.model import adapter, load, merge
 from fusedata.train.outcome import Checkpoint, better, draw, finished, history, publish, sweep
-from fusedata.train.settings import TARGETS, Settings, Stage
+from fusedata.train.settings import Settings, Stage
 from fusedata.weights import Weights
 
 if TYPE_CHECKING:
@@ -279,6 +281,8 @@ def _finish(trainer: Any, task: Task, rows: Checked, out: Path, record: dict[str
         record = {**record, "kept": kept, "log": log}
         _write(out / RECORD, record)
         with writing(out / "README.md") as file:
-            file.write(model_card(record, TARGETS[task.facts["target"]]).encode())
+            file.write(model_card(record).encode())
+        with writing(out / LICENSE_FILE) as file:
+            file.write(license_file(licences(record)).encode())
     trainer.accelerator.wait_for_everyone()
     return Trained(out, best, log, rows.counts, example)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from fusedata.audit.expected import recipe_in
 from fusedata.errors import ConfigError
 from fusedata.publish.folder import sha256
 from fusedata.schema import digest, prompt_id, rank
@@ -21,7 +22,7 @@ class Rows(NamedTuple):
     """The rows of one stage: `prompt` and `completion`, or `prompt`, `chosen` and `rejected`, lists of turns each.
 
     `test` is empty where nothing can be held out; `identity` says what was read: name, revision, and a digest of the
-    files.
+    files, and the licences of its sources.
     """
 
     stage: Stage
@@ -48,7 +49,19 @@ def read_rows(name: str, stage: Stage | None, *, share: float, seed: int, revisi
     if not held.height:
         train, held = _held_out(train, share, seed)
     train, held = (frame.sort("split", "row").select(list(columns)) for frame in (train, held))
-    return Rows(dataset.kind, train, held, {"dataset": name, "revision": found.commit, "files": _digest(dataset)})
+    identity = {"dataset": name, "revision": found.commit, "files": _digest(dataset), "licences": _licences(dataset)}
+    return Rows(dataset.kind, train, held, identity)
+
+
+def _licences(dataset: Dataset) -> dict[str, list[list[str | None]]]:
+    """Give the licences of corpora and models that the dataset's own recipe states; empty where it has none."""
+    folders = (folder for path in dataset.files[:1] for folder in path.parents[:2])
+    recipe = next((found for found in map(recipe_in, folders) if found), None)
+    if recipe is None:
+        return {}
+    carried = [(c.responses.source_model, c.responses.license) for c in recipe.corpora if c.responses]
+    models = dict(carried + [(m.id, m.license) for m in recipe.source_models])
+    return {"corpora": [[c.id, c.license] for c in recipe.corpora], "models": [list(pair) for pair in models.items()]}
 
 
 def _of_stage(name: str, found: Sequence[Dataset], stage: Stage | None) -> Dataset:

@@ -69,6 +69,14 @@ def _target_of(model: str | None) -> str:
     raise ConfigError(f"--target is missing: name the model whose published hyper-parameters apply: {known}.")
 
 
+def _base(model: str) -> str:
+    """Give the model that a chain of stages began with, as each stage's record tells; of a mere folder its name."""
+    record, folder = Path(model) / RECORD, Path(model)
+    if record.is_file():
+        return str(json.loads(record.read_bytes()).get("base", folder.name))
+    return folder.absolute().name if folder.is_dir() else model
+
+
 def _step(
     dataset: str,
     stage: str | None,
@@ -92,6 +100,7 @@ def run(step: Step, said: Said, shown: Callable[[Checked, Seen], None]) -> Train
     facts: Mapping[str, object] = {
         "target": step.target,
         "model": step.model,
+        "base": _base(step.model),
         "weights": weights.revision,
         **step.rows.identity,
     }
