@@ -120,6 +120,14 @@ def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
     return digest(*(part for turn in messages for part in (turn["role"], normalise(turn["content"]))))
 
 
+def text_prompt_ids(texts: Iterable[str]) -> list[str]:
+    """Give what `prompt_id` gives of prompts that are one text of the user, faster."""
+    head = (4).to_bytes(8, "little") + b"user"
+    datas = (normalise(text).encode(errors="surrogatepass") for text in texts)
+    hashes = (hashlib.blake2b(head + len(data).to_bytes(8, "little") + data, digest_size=12) for data in datas)
+    return [hashed.hexdigest() for hashed in hashes]
+
+
 def rank(purpose: str, seed: int, ids: Iterable[str]) -> list[int]:
     """Give each id a stable pseudo-random number in [0, 2**64), independent between purposes and seeds."""
     prefix = f"{purpose}:{seed}:".encode()

@@ -21,6 +21,7 @@ from fusedata.schema import (
     prompt_id,
     rank,
     sample_seed,
+    text_prompt_ids,
 )
 
 TEXT = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20)
@@ -31,6 +32,11 @@ def user(text: str) -> list[dict[str, str]]:
 
 
 # --- prompts --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(" a1é\u0301\r\n\x1f\u3000", max_size=6)))
+def test_prompt_ids_of_texts_are_those_of_their_messages(texts):
+    assert text_prompt_ids(texts) == [prompt_id(user(text)) for text in texts]
 
 
 def test_prompt_ids_never_change():

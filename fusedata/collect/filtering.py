@@ -8,7 +8,7 @@ from fusedata.collect.protocol import PromptFilter
 from fusedata.collect.turns import said_turns, user_text
 from fusedata.corpus import Corpus
 
-_BATCH = 1_000
+_BATCH = 8_000
 
 Dropped = list[tuple[str, pl.DataFrame]]
 """Reasons in the order of the filters, each with the rows that it dropped, and their `detail`."""

@@ -132,7 +132,7 @@ def _type(file: CorpusFile, schema: pa.Schema, column: str) -> pl.DataType:
     if len(found) != 1:
         there = f"Its columns are {', '.join(schema.names)}."
         raise file.error(f"there is {'more than one' if found else 'no'} column {column!r}", do=there)
-    return plain(pl.DataFrame(pa.schema(found).empty_table()).to_series().dtype)
+    return plain(pl.DataFrame(pa.Table.from_batches([], pa.schema(found))).to_series().dtype)
 
 
 def _fields(schema: pa.Schema, column: str) -> list[pa.Field]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import orjson
 import polars as pl
 
 from fusedata.collect.code_tests import problems
@@ -13,10 +14,10 @@ from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained
 from fusedata.collect.protocol import PromptFilter
 from fusedata.collect.rows import SAID, is_plain, lazy_rows, reasons, topic, why_not
-from fusedata.collect.turns import read_said, said_turns
+from fusedata.collect.turns import said_turns
 from fusedata.corpus import Corpus
 from fusedata.recipe import Recipe
-from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank
+from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank, text_prompt_ids
 
 
 @dataclass
@@ -77,7 +78,8 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> tupl
     collected.funnel.append((corpus.id, "rows read", found.seen + dropped.total()))
     collected.funnel += [(corpus.id, f"{why} (rows)", dropped[why]) for why in known if dropped[why]]
     rows = found.rows()
-    ids = pl.Series([prompt_id(read_said(said, plain=plain)) for said in rows["said"]], dtype=pl.String)
+    said = rows["said"].to_list()
+    ids = pl.Series(text_prompt_ids(said) if plain else map(prompt_id, map(orjson.loads, said)), dtype=pl.String)
     if merged := found.seen - ids.n_unique():
         collected.funnel.append((corpus.id, "merged into a row with the same problem (rows)", merged))
     return rows.with_columns(prompt_id=ids), plain
