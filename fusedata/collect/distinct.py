@@ -1,8 +1,13 @@
 """Distinct problems out of very many rows, in memory that grows with the problems and not with the rows."""
 
+from collections import Counter
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from fusedata.collect.rows import EMPTY
 
 _HELD = ("topic", "answer", "tests", "solution")
 
@@ -17,21 +22,34 @@ class Distinct:
     def __init__(self) -> None:
         """Begin without rows."""
         self.seen = 0
+        self.dropped = Counter[str]()
         self._parts: list[pl.DataFrame] = []
         self._known = _Hashes()
+        self._blank = np.zeros(0, np.uint64)
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Add rows in order: corpus_row, said, topic, answer, tests, solution, and `distinct_keys`."""
-        self.seen += rows.height
-        new = rows.filter(self._known.lacks(rows["row_key"].to_numpy()))
-        new = new.unique("row_key", keep="first", maintain_order=True)
+    def add(self, rows: pl.DataFrame, ids: Callable[[Iterable[str]], list[str]]) -> None:
+        """Add rows in order: corpus_row, said, topic, answer, tests, solution, `row_key`, `why_not`.
+
+        Rows with a `why_not` are counted by it, in `dropped`, and left out; those that say nothing but blanks are so
+        as empty prompts. `ids` names problems by what they say.
+        """
+        keys = rows["row_key"].to_numpy()
+        kept = rows["why_not"].is_null().to_numpy()
+        new = rows.filter(kept & self._known.lacks(keys)).unique("row_key", keep="first", maintain_order=True)
         self._known.add(new["row_key"].to_numpy())
-        self._parts.append(_compact(new.drop("row_key")))
+        new = new.with_columns(pl.col("said", "answer").str.strip_chars())
+        self._blank = np.append(self._blank, new.filter(said="")["row_key"].to_numpy())
+        self.seen += rows.height
+        self.dropped.update(dict(rows["why_not"].drop_nulls().value_counts().iter_rows()))
+        if len(self._blank):
+            self.dropped[EMPTY] += int((kept & np.isin(keys, self._blank)).sum())
+        part = _compact(new.filter(pl.col("said") != "").drop("row_key", "why_not"))
+        self._parts.append(part.with_columns(prompt_id=pl.Series(ids(part["said"].to_list()), dtype=pl.String)))
 
     def rows(self) -> pl.DataFrame:
-        """Give one row a problem, in the order of their first rows, with `other_answer`."""
+        """Give one row a problem, in the order of their first rows, with `prompt_id` and `other_answer`."""
         rows = pl.concat(self._parts).with_columns(other_answer=pl.col("answer"))
-        return one_each(rows, "said_key").drop("said_key").sort("corpus_row")
+        return _one_each(rows).sort("corpus_row")
 
 
 class _Hashes:
@@ -83,23 +101,21 @@ def _filled(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.maximum(hashes, np.uint64(1))
 
 
-def distinct_keys() -> tuple[pl.Expr, pl.Expr]:
-    """What rows are known by: by what they say, and by what is held beside that, too."""
-    said = pl.col("said").hash(1)
-    beside = [pl.col(name).hash(seed) for seed, name in enumerate(_HELD, start=2)]
-    row = said
-    for value in beside:
-        row = row.xor(value)
-    return said.alias("said_key"), row.alias("row_key")
+def row_key() -> pl.Expr:
+    """What a row is known by: a hash of what it says and of what is held beside that."""
+    key = pl.col("said").hash(1)
+    for seed, name in enumerate(_HELD, start=2):
+        key = key.xor(pl.col(name).hash(seed))
+    return key.alias("row_key")
 
 
-def one_each(rows: pl.DataFrame, key: str) -> pl.DataFrame:
-    """Merge rows of one `key`, whatever their order; of topics, "code" goes before "math" and "other"."""
-    if rows[key].n_unique() == rows.height:
+def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
+    """Merge rows of one `prompt_id`, whatever their order; of topics, "code" goes before "math" and "other"."""
+    if rows["prompt_id"].n_unique() == rows.height:
         return rows
     ends = (pl.col(*_HELD[:3]).min(), pl.col("other_answer", "solution").max())
-    first = pl.col("corpus_row", *({"said", "prompt_id", "said_key"} & set(rows.columns) - {key})).first()
-    return rows.sort("corpus_row").group_by(key, maintain_order=True).agg(first, *ends)
+    first = pl.col("corpus_row", "said").first()
+    return rows.sort("corpus_row").group_by("prompt_id", maintain_order=True).agg(first, *ends)
 
 
 def _compact(rows: pl.DataFrame) -> pl.DataFrame:

@@ -1,14 +1,15 @@
 """Corpora into PROMPTS: unique problems, stable ids, cut to size by hash; every prompt left out has its reason."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import orjson
 import polars as pl
 
 from fusedata.collect.code_tests import problems
-from fusedata.collect.distinct import Distinct, distinct_keys, one_each
+from fusedata.collect.distinct import Distinct, row_key
 from fusedata.collect.filtering import filtered
 from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained
@@ -18,6 +19,8 @@ from fusedata.collect.turns import said_turns
 from fusedata.corpus import Corpus
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank, text_prompt_ids
+
+_AHEAD = 4
 
 
 @dataclass
@@ -68,27 +71,36 @@ def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> tupl
     says that rows with this problem are judged by different things.
     """
     found = Distinct()
-    plain, known, dropped = True, list[str](), Counter[str]()
+    plain, known = True, list[str]()
     for frame in lazy_rows(corpus, located):
         types = frame.collect_schema()
         plain, known = is_plain(corpus, types), reasons(corpus, types)
+        ids = text_prompt_ids if plain else _turns_prompt_ids
         for rows in _batches(_described(frame, corpus), located):
-            dropped.update(dict(rows["why_not"].drop_nulls().value_counts().iter_rows()))
-            found.add(rows.filter(pl.col("why_not").is_null()).drop("why_not"))
-    collected.funnel.append((corpus.id, "rows read", found.seen + dropped.total()))
-    collected.funnel += [(corpus.id, f"{why} (rows)", dropped[why]) for why in known if dropped[why]]
+            found.add(rows, ids)
+    collected.funnel.append((corpus.id, "rows read", found.seen))
+    collected.funnel += [(corpus.id, f"{why} (rows)", found.dropped[why]) for why in known if found.dropped[why]]
     rows = found.rows()
-    said = rows["said"].to_list()
-    ids = pl.Series(text_prompt_ids(said) if plain else map(prompt_id, map(orjson.loads, said)), dtype=pl.String)
-    if merged := found.seen - ids.n_unique():
+    if merged := found.seen - found.dropped.total() - rows.height:
         collected.funnel.append((corpus.id, "merged into a row with the same problem (rows)", merged))
-    return rows.with_columns(prompt_id=ids), plain
+    return rows, plain
+
+
+def _turns_prompt_ids(said: Iterable[str]) -> list[str]:
+    return [prompt_id(orjson.loads(turns)) for turns in said]
 
 
 def _batches(rows: pl.LazyFrame, located: Located) -> Iterator[pl.DataFrame]:
-    """Give the rows some at a time: polars goes on reading with the memory that the last ones took."""
-    with explained(located):
-        yield from rows.collect_batches(engine="streaming")
+    """Give the rows some at a time: polars goes on reading with the memory that the last ones took.
+
+    A thread takes them over, a few ahead of whoever works on one: polars would read no further meanwhile.
+    """
+    batches = rows.collect_batches(engine="streaming")
+    with explained(located), ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(next, batches, None) for _ in range(_AHEAD))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, batches, None))
+            yield batch
 
 
 def _described(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
@@ -98,16 +110,15 @@ def _described(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
     if corpus.tests:
         frame = rows.collect()
         found = problems(frame, corpus, corpus.tests).rename({"row": "corpus_row", "text": "said"})
-        return found.hstack(frame.select(**kept)).lazy().with_columns(distinct_keys())
+        return found.hstack(frame.select(**kept)).lazy().with_columns(row_key())
     none = pl.lit(None, pl.String)
-    answer = pl.col(corpus.answer).cast(pl.String).str.strip_chars() if corpus.answer else none
+    answer = pl.col(corpus.answer).cast(pl.String) if corpus.answer else none
     said = {"corpus_row": pl.col("row"), "tests": none, "solution": none, "said": pl.col(SAID), "answer": answer}
-    return rows.select(**said, **kept).with_columns(distinct_keys())
+    return rows.select(**said, **kept).with_columns(row_key())
 
 
 def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:
-    """Merge problems that are one prompt, and drop those that an earlier corpus holds."""
-    rows = one_each(rows, "prompt_id")
+    """Drop the problems that an earlier corpus holds."""
     known = pl.col("prompt_id").is_in(collected.prompts["prompt_id"].implode())
     collected.drop(rows.filter(known), corpus, "in an earlier corpus")
     return rows.filter(~known)

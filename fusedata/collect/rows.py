@@ -14,8 +14,11 @@ from fusedata.errors import CorpusError
 SAID = "\0said"
 """The column of what a row's prompt says: its text in a plain corpus, else its turns as JSON (`turns.read_said`).
 
-Empty: the user says nothing. Null: the turns are out of order.
+Empty: the user says nothing. Null: the turns are out of order. Of a plain corpus that is yet to be read, blanks stand
+at the ends of the text.
 """
+
+EMPTY = "empty prompt"
 
 
 def lazy_rows(corpus: Corpus, located: Located) -> Iterator[pl.LazyFrame]:
@@ -24,7 +27,7 @@ def lazy_rows(corpus: Corpus, located: Located) -> Iterator[pl.LazyFrame]:
     frames = scan_lazy(located, list(there.values())) if corpus.tests is None else None
     frames = [_renamed(frame, there) for frame in frames or ()]
     if frames and is_plain(corpus, frames[0].collect_schema()):
-        yield _plainly(pl.concat(frames), corpus)
+        yield _with_input(pl.concat(frames), corpus).with_columns(pl.col(corpus.prompt).fill_null("").alias(SAID))
         return
     yield from (frame.lazy() for frame in read_rows(corpus, located))
 
@@ -134,7 +137,7 @@ def _conditions(corpus: Corpus, types: pl.Schema) -> dict[str, pl.Expr]:
     """Conditions to stay, each under the reason that a row bears which does not meet it."""
     conditions = {
         "turns out of order": pl.col(SAID).is_not_null(),
-        "empty prompt": pl.col(SAID) != "",
+        EMPTY: pl.col(SAID) != "",
     }
     for column, values in corpus.where.items():
         conditions[f"where {column}"] = _is_one_of(column, types, values)
