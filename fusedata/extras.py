@@ -41,6 +41,11 @@ EXTRAS = {
         "training target models: SFT and DPO",
         {},
     ),
+    "evaluate": Extra(
+        {"torch": "2.13", "transformers": "5.19", "accelerate": "1.10", "gguf": "0.17", "lm-eval[api]": "0.4.13"},
+        "evaluating trained models on benchmarks",
+        {"lm-eval[api]": "lm-eval"},
+    ),
     "s3": Extra({"s3fs": "2026.1", "universal_pathlib": "0.3"}, "runs on object storage: `--out s3://…`", {}),
     "hub": Extra({"modelscope": "1.40"}, "corpora from ModelScope", {}),
     "audit": Extra(

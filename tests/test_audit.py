@@ -18,10 +18,10 @@ from runs import SUMS, Stopper, built, invoke
 
 from fusedata.audit import READ_ALL, Finding, Report, audit
 from fusedata.audit.private import personal, secrets
-from fusedata.audit.sets import interval
 from fusedata.cli import cli
 from fusedata.dataset import DPO
 from fusedata.errors import CorpusError, RunError
+from fusedata.shares import interval
 
 Row = dict[str, Any]
 NOT_READ = {"skip": READ_ALL}

@@ -15,6 +15,7 @@ HEAVY = {
     "vllm",
     "datasets",
     "trl",
+    "lm_eval",
     "peft",
     "ray",
     "docker",

@@ -1,6 +1,5 @@
 """Checks that look at all rows of a dataset, or at several datasets, together. Pure, on facts."""
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from fusedata.audit.expected import Expected
 from fusedata.audit.report import Finding, Severity
 from fusedata.audit.rows import finding
 from fusedata.shapes import PARTS, Kind
+from fusedata.shares import interval
 
 HELD_OUT = re.compile("test|val|eval|dev|heldout|held_out")
 """What the names of splits begin with that are not trained on."""
@@ -110,11 +110,3 @@ def length_bias(dataset: Checked) -> Finding:
     message = f"{told} (95 % interval {low:.1%} to {high:.1%})"
     severity: Severity = "warning" if low > LONGER else "note"
     return Finding("length bias", severity, message, dataset.name, longer, unequal)
-
-
-def interval(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """Give the Wilson interval of a share: where it may lie, given `hits` of `of`."""
-    share, square = hits / of, z * z / of
-    middle = (share + square / 2) / (1 + square)
-    reach = z / (1 + square) * math.sqrt(share * (1 - share) / of + square / (4 * of))
-    return max(0.0, middle - reach), min(1.0, middle + reach)

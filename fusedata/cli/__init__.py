@@ -14,6 +14,7 @@ _COMMANDS = {
     "build": "Build the SFT and DPO datasets of a recipe.",
     "calibrate": "Propose a reward window for another reward model, from scored responses.",
     "doctor": "Say what is here (GPU, vLLM, Docker, hubs, tokens, disk) and what else would enable what.",
+    "evaluate": "Evaluate a model on the method's benchmarks, beside the one it was trained from.",
     "export": "Write datasets as TRL, LLaMA-Factory, ms-swift, ShareGPT or FuseAI read them.",
     "inspect": "Look into a run: counts, distributions, sample rows, SQL.",
     "push": "Push a finished dataset to Hugging Face and ModelScope.",

@@ -125,17 +125,31 @@ def read_items(shelf: Shelf) -> tuple[list[Item], Shelf]:
     return items, replace(shelf, held=tuple(held), unchecked=unchecked)
 
 
+def read_rows(held: Held, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read `columns`, as far as they are there, of each row of a benchmark, after the row's own name.
+
+    Raises CorpusError.
+    """
+    for source, located in held.located:
+        yield from _labelled(source, located, columns)
+
+
 def _items(name: str, source: Source, located: Located) -> Iterator[Item]:
+    columns = [column for names in (*source.texts, *source.choices) for column in names]
+    for label, values in _labelled(source, located, columns):
+        for text in _texts(source, values):
+            yield Item(name, label, text)
+
+
+def _labelled(source: Source, located: Located, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    wanted = [*columns, *filter(None, [source.item]), *([source.between[0]] if source.between else [])]
     first = 0
     for file in located.parts():
         row = -1
-        for row, values in enumerate(_rows(source, file, located)):
-            if not _belongs(values, source):
-                continue
-            item = values.get(source.item or "")
-            label = f"row {first + row}" if item is None else str(item)
-            for text in _texts(source, values):
-                yield Item(name, label, text)
+        for row, values in enumerate(_rows(file, wanted, located)):
+            if _belongs(values, source):
+                item = values.get(source.item or "")
+                yield f"row {first + row}" if item is None else str(item), values
         first += row + 1
 
 
@@ -170,11 +184,9 @@ def _flat(value: object) -> list[str]:
     return [text for entry in value for text in _flat(entry)] if isinstance(value, list) else []
 
 
-def _rows(source: Source, file: CorpusFile, located: Located) -> Iterator[dict[str, Any]]:
-    """Read the columns of `source` that one file has. Raises CorpusError."""
-    wanted = [*(name for names in (*source.texts, *source.choices) for name in names), source.item]
-    wanted += [source.between[0]] if source.between else []
-    for frame in _frames(file, [name for name in wanted if name], located):
+def _rows(file: CorpusFile, wanted: Sequence[str], located: Located) -> Iterator[dict[str, Any]]:
+    """Read the columns of one file that it has. Raises CorpusError."""
+    for frame in _frames(file, wanted, located):
         yield from frame.iter_rows(named=True)
 
 
