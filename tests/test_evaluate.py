@@ -207,6 +207,8 @@ def benchmarks(tmp_path: Path) -> Path:
     (folder / "gsm8k-test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
     alpaca = [{"instruction": f"Name {n} rivers.", "output": "-", "dataset": "helpful_base"} for n in (2, 3)]
     (folder / "alpaca_eval.json").write_text(json.dumps(alpaca))
+    turns = {"question_id": 81, "category": "writing", "turns": ["Write of Hawaii.", "Now rhyme it."]}
+    (folder / "mt_bench-question.jsonl").write_text(json.dumps(turns) + "\n")
     return folder
 
 
@@ -250,9 +252,14 @@ def test_served_models_answer_and_instructions_are_handed_to_their_own_tool(benc
     with ChatServer() as server:
         options = ("--benchmarks", benchmarks, "--engine", server.url, "-b", "alpaca-eval-2", "-b", "mt-bench")
         shown = evaluated("org/served", *options, "--out", tmp_path / "out").stdout
-        assert {body["model"] for body in server.log() if "model" in body} <= {"org/served"}
-    assert "mt-bench was not asked" in shown
     assert "alpaca_eval --model_outputs" in shown
+    assert "gen_judgment.py --model-list org-served" in shown
+    (file,) = (tmp_path / "out" / "handed-over" / "mt-bench").iterdir()
+    (row,) = map(json.loads, file.read_text().splitlines())
+    first, second = row["choices"][0]["turns"]
+    assert (row["question_id"], row["model_id"]) == (81, "org-served")
+    assert first.startswith("Write of Hawaii.")
+    assert second.startswith("Now rhyme it.")  # the server says the last turn
     (file,) = (tmp_path / "out" / "handed-over" / "alpaca-eval-2").iterdir()
     rows = json.loads(file.read_text())
     assert [row["instruction"] for row in rows] == ["Name 2 rivers.", "Name 3 rivers."]

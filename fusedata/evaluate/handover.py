@@ -15,6 +15,10 @@ Lines = Iterator[tuple[str, Mapping[str, Any]]]
 """Rows of answer files, each after the file that it goes to."""
 
 
+Pairs = Sequence[tuple[Question, Sequence[str]]]
+"""Questions with the answer to each of their turns."""
+
+
 @dataclass(frozen=True)
 class Tool:
     """A benchmark's own tool: the columns that prompts and answer files are made of, and what is run on the files.
@@ -25,17 +29,18 @@ class Tool:
 
     prompt: tuple[str, ...]
     columns: tuple[str, ...]
-    files: Callable[[str, Sequence[tuple[Question, str]]], Lines]
+    files: Callable[[str, Pairs], Lines]
     command: str
 
     def ask(self, item: str, row: Row) -> Question | None:
         """Make the question of a row; None where it has none."""
         said = next((row[name] for name in self.prompt if row.get(name)), None)
-        first = said[0] if isinstance(said, list) else said
-        prompt = first.get("content") if isinstance(first, dict) else first
-        return Question(item, prompt, {name: row.get(name) for name in self.columns}) if prompt else None
+        turns = said if isinstance(said, list) else [said]
+        prompt, *then = [turn.get("content") if isinstance(turn, dict) else turn for turn in turns]
+        facts = {name: row.get(name) for name in self.columns}
+        return Question(item, prompt, facts, then[0] if then else None) if prompt else None
 
-    def write(self, folder: Path, model: str, pairs: Sequence[tuple[Question, str]]) -> None:
+    def write(self, folder: Path, model: str, pairs: Pairs) -> None:
         """Write the answer files of a model."""
         files: dict[str, list[Mapping[str, Any]]] = {}
         for name, row in self.files(model, pairs):
@@ -50,32 +55,33 @@ class Tool:
                     file.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def _alpaca_eval(model: str, pairs: Sequence[tuple[Question, str]]) -> Lines:
-    for question, answer in pairs:
-        facts = {"instruction": question.prompt, "output": answer, "generator": model}
+def _alpaca_eval(model: str, pairs: Pairs) -> Lines:
+    for question, answers in pairs:
+        facts = {"instruction": question.prompt, "output": answers[0], "generator": model}
         yield f"{_file(model)}.json", {**facts, "dataset": question.facts.get("dataset")}
 
 
-def _turns(model: str, pairs: Sequence[tuple[Question, str]], folder: Callable[[Question], str]) -> Lines:
-    for question, answer in pairs:
+def _turns(model: str, pairs: Pairs, folder: Callable[[Question], str]) -> Lines:
+    for question, answers in pairs:
         name = f"{folder(question)}{_file(model)}.jsonl"
-        choice = {"index": 0, "turns": [answer]}
-        known = {"question_id": question.item, "answer_id": f"{_file(model)}-{question.item}", "model_id": _file(model)}
+        choice = {"index": 0, "turns": list(answers)}
+        number = int(question.item) if question.item.isdigit() else question.item
+        known = {"question_id": number, "answer_id": f"{_file(model)}-{question.item}", "model_id": _file(model)}
         yield name, {**known, "choices": [choice], "tstamp": time.time()}
 
 
-def _arena_hard(model: str, pairs: Sequence[tuple[Question, str]]) -> Lines:
+def _arena_hard(model: str, pairs: Pairs) -> Lines:
     for name, row in _turns(model, pairs, lambda _: ""):
         yield name, {**row, "choices": [{"index": 0, "turns": [{"content": row["choices"][0]["turns"][0]}]}]}
 
 
-def _livebench(model: str, pairs: Sequence[tuple[Question, str]]) -> Lines:
+def _livebench(model: str, pairs: Pairs) -> Lines:
     return _turns(model, pairs, lambda one: f"{one.facts['category']}/{one.facts['task']}/model_answer/")
 
 
-def _alignbench(model: str, pairs: Sequence[tuple[Question, str]]) -> Lines:
-    for question, answer in pairs:
-        yield f"{_file(model)}.jsonl", {"question_id": question.item, **question.facts, "answer": answer}
+def _alignbench(model: str, pairs: Pairs) -> Lines:
+    for question, answers in pairs:
+        yield f"{_file(model)}.jsonl", {"question_id": question.item, **question.facts, "answer": answers[0]}
 
 
 def _file(model: str) -> str:
@@ -83,7 +89,18 @@ def _file(model: str) -> str:
     return re.sub(r"[^\w.-]+", "-", model).strip("-")
 
 
+def _mt_bench(model: str, pairs: Pairs) -> Lines:
+    return _turns(model, pairs, lambda _: "")
+
+
 TOOLS: dict[str, Tool] = {
+    "mt-bench": Tool(
+        ("prompt", "turns"),
+        (),
+        _mt_bench,
+        "in fastchat/llm_judge of a clone of lm-sys/FastChat: cp {folder}/{model}.jsonl data/mt_bench/model_answer/,"
+        " then OPENAI_API_BASE=… OPENAI_API_KEY=… python gen_judgment.py --model-list {model} && python show_result.py",
+    ),
     "alpaca-eval-2": Tool(
         ("instruction",),
         ("dataset",),
@@ -112,7 +129,7 @@ TOOLS: dict[str, Tool] = {
         " gen_ground_truth_judgment.py --bench-name live_bench --model {model} (no judge: rules)",
     ),
 }
-"""By the names of `contamination.benchmarks`. MT-Bench asks a second turn after the first: its own tool has to ask."""
+"""By the names of `contamination.benchmarks`."""
 
 
 def command(name: str, folder: Path, model: str) -> str:

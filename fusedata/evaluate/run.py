@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from fusedata.contamination.benchmarks import NAMES
-from fusedata.contamination.sources import Places, Shelf, find_benchmarks, read_rows
+from fusedata.contamination.sources import Places, find_benchmarks, read_rows
 from fusedata.errors import ConfigError, FusedataError
 from fusedata.evaluate.handover import TOOLS, command
 from fusedata.evaluate.harness import Backend, answer
@@ -95,8 +95,8 @@ def evaluate(
                     TOOLS[name].write(files, model, list(zip(asked[name], answers[name], strict=True)))
                     found.handed_over.setdefault(name, []).append(command(name, files, model))
                     continue
-                verdicts = judge.verdicts(name, asked[name], answers[name])
-                _write(folder / f"{name}.parquet", asked[name], answers[name], verdicts)
+                verdicts = judge.verdicts(name, asked[name], [turns[0] for turns in answers[name]])
+                _write(folder / f"{name}.parquet", asked[name], [turns[0] for turns in answers[name]], verdicts)
                 passed[name].append([bool(verdict.passed) for verdict in verdicts])
                 scores[name].append(_score(model, verdicts))
     for name in judged_here:
@@ -111,10 +111,7 @@ def _asked(
     names: Sequence[str], places: Places, limit: int | None, left_out: dict[str, str]
 ) -> tuple[dict[str, list[Question]], Mapping[str, str]]:
     """Read the questions of each benchmark; of those that cannot be asked, why, into `left_out`."""
-    if "mt-bench" in names:
-        left_out["mt-bench"] = "its second turns follow the model's first answers: ask with FastChat's llm_judge"
-    wanted = [name for name in names if name in TASKS or name in TOOLS]
-    shelf = find_benchmarks(wanted, places) if wanted else Shelf((), {})
+    shelf = find_benchmarks(names, places)
     left_out.update(shelf.unchecked)
     asked: dict[str, list[Question]] = {}
     for held in shelf.held:

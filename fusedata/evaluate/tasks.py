@@ -21,11 +21,12 @@ Row = Mapping[str, Any]
 
 
 class Question(NamedTuple):
-    """One item: its name, the prompt, and the facts that its answer is judged by."""
+    """One item: its name, the prompt, the facts that its answer is judged by, and what is asked after the answer."""
 
     item: str
     prompt: str
     facts: Mapping[str, Any]
+    then: str | None = None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def _four_bits() -> Any:  # noqa: ANN401
     try:
         import bitsandbytes  # noqa: F401, PLC0415 - brought by no extra
     except ImportError as error:
-        raise ConfigError("quantize=true needs bitsandbytes: pip install bitsandbytes (and a GPU).") from error
+        raise ConfigError("quantize=true needs bitsandbytes: pip install bitsandbytes.") from error
     import torch
     from transformers import BitsAndBytesConfig
 
