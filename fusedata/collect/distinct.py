@@ -1,7 +1,8 @@
 """Distinct problems out of very many rows, in memory that grows with the problems and not with the rows."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
 
 import numpy as np
 import polars as pl
@@ -24,31 +25,37 @@ class Distinct:
         self.seen = 0
         self.dropped = Counter[str]()
         self._parts: list[pl.DataFrame] = []
+        self._names: list[Future[pl.DataFrame]] = []
         self._known = _Hashes()
         self._blank = np.zeros(0, np.uint64)
 
-    def add(self, rows: pl.DataFrame, ids: Callable[[Iterable[str]], list[str]]) -> None:
-        """Add rows in order: corpus_row, said, topic, answer, tests, solution, `row_key`, `why_not`.
+    def add(self, rows: pl.DataFrame, name: Callable[[list[str]], Future[pl.DataFrame]]) -> None:
+        """Add rows in order: corpus_row, said, those of topic, answer, tests, solution that are not null, and row_key.
 
         Rows with a `why_not` are counted by it, in `dropped`, and left out; those that say nothing but blanks are so
-        as empty prompts. `ids` names problems by what they say.
+        as empty prompts. `name` gives problems, by what they say, a prompt_id and whatever follows from it, by the time
+        that `rows` needs them.
         """
         keys = rows["row_key"].to_numpy()
         kept = rows["why_not"].is_null().to_numpy()
-        new = rows.filter(kept & self._known.lacks(keys)).unique("row_key", keep="first", maintain_order=True)
-        self._known.add(new["row_key"].to_numpy())
+        at = np.flatnonzero(kept & self._known.lacks(keys))
+        at = at[np.sort(np.unique(keys[at], return_index=True)[1])]
+        self._known.add(keys[at])
+        new = rows[at].select("corpus_row", "said", *(_held(name, rows.columns) for name in _HELD), "row_key")
         new = new.with_columns(pl.col("said", "answer").str.strip_chars())
         self._blank = np.append(self._blank, new.filter(said="")["row_key"].to_numpy())
         self.seen += rows.height
         self.dropped.update(dict(rows["why_not"].drop_nulls().value_counts().iter_rows()))
         if len(self._blank):
             self.dropped[EMPTY] += int((kept & np.isin(keys, self._blank)).sum())
-        part = _compact(new.filter(pl.col("said") != "").drop("row_key", "why_not"))
-        self._parts.append(part.with_columns(prompt_id=pl.Series(ids(part["said"].to_list()), dtype=pl.String)))
+        part = _compact(new.filter(pl.col("said") != "").drop("row_key"))
+        self._parts.append(part)
+        self._names.append(name(part["said"].to_list()))
 
     def rows(self) -> pl.DataFrame:
-        """Give one row a problem, in the order of their first rows, with `prompt_id` and `other_answer`."""
-        rows = pl.concat(self._parts).with_columns(other_answer=pl.col("answer"))
+        """Give one row a problem, in the order of their first rows, with its names and `other_answer`."""
+        names = pl.concat(names.result() for names in self._names)
+        rows = pl.concat(self._parts).hstack(names).with_columns(other_answer=pl.col("answer"))
         return _one_each(rows).sort("corpus_row")
 
 
@@ -101,12 +108,16 @@ def _filled(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.maximum(hashes, np.uint64(1))
 
 
-def row_key() -> pl.Expr:
-    """What a row is known by: a hash of what it says and of what is held beside that."""
+def row_key(columns: Collection[str]) -> pl.Expr:
+    """What a row with these columns is known by: a hash of what it says and of what is held beside that."""
     key = pl.col("said").hash(1)
     for seed, name in enumerate(_HELD, start=2):
-        key = key.xor(pl.col(name).hash(seed))
+        key = key.xor(pl.col(name).hash(seed)) if name in columns else key
     return key.alias("row_key")
+
+
+def _held(name: str, columns: Collection[str]) -> pl.Expr:
+    return pl.col(name) if name in columns else pl.lit(None, pl.String).alias(name)
 
 
 def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
@@ -114,7 +125,7 @@ def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
     if rows["prompt_id"].n_unique() == rows.height:
         return rows
     ends = (pl.col(*_HELD[:3]).min(), pl.col("other_answer", "solution").max())
-    first = pl.col("corpus_row", "said").first()
+    first = pl.exclude("prompt_id", *_HELD, "other_answer").first()
     return rows.sort("corpus_row").group_by("prompt_id", maintain_order=True).agg(first, *ends)
 
 

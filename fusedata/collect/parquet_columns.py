@@ -13,6 +13,7 @@ from fusedata.errors import CorpusError
 
 _MAGIC = b"PAR1"
 _BATCH_BYTES = 64 << 20
+_SMALL_GROUP = 20_000
 
 
 def survey(file: CorpusFile, columns: Sequence[str], types: Types) -> tuple[int, Types]:
@@ -61,25 +62,18 @@ def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataF
             yield pl.DataFrame(batch).select(selected) if types else pl.DataFrame(height=batch.num_rows)
 
 
-def lazy(file: CorpusFile, types: Types, first: int) -> list[pl.LazyFrame]:
-    """The columns of the file and `row`, which counts from `first`, in slices of whole row groups, 64 MB or more."""
+def lazy(file: CorpusFile, types: Types, first: int) -> pl.LazyFrame:
+    """The columns of the file and `row`, which counts from `first`."""
     with _opened(file) as parquet:
         selected = _selected(parquet.schema_arrow, types)
-        slices = _slices(parquet.metadata, _rows_that_fit(parquet.metadata, types))
     rows = pl.scan_parquet(file.path, glob=False, row_index_name="\0row", row_index_offset=first)
-    rows = rows.select(*selected, pl.col("\0row").alias("row"))
-    return [rows.slice(at, count) for at, count in slices]
+    return rows.select(*selected, pl.col("\0row").alias("row"))
 
 
-def _slices(metadata: pq.FileMetaData, size: int) -> list[tuple[int, int]]:
-    """Cut a file between row groups, where slices have `size` rows: where they begin, and their rows."""
-    found, at, held = [], 0, 0
-    for group in range(metadata.num_row_groups):
-        held += metadata.row_group(group).num_rows
-        if held >= size or group == metadata.num_row_groups - 1:
-            found.append((at, held))
-            at, held = at + held, 0
-    return found
+def has_small_groups(file: CorpusFile) -> bool:
+    """Whether row groups hold too few rows to be worked on one by one: those of `datasets` often have 1,000."""
+    with _opened(file) as parquet:
+        return bool(parquet.metadata.num_row_groups * _SMALL_GROUP > parquet.metadata.num_rows)
 
 
 @contextmanager

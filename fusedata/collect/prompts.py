@@ -1,9 +1,10 @@
 """Corpora into PROMPTS: unique problems, stable ids, cut to size by hash; every prompt left out has its reason."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 import polars as pl
@@ -12,8 +13,9 @@ from fusedata.collect.code_tests import problems
 from fusedata.collect.distinct import Distinct, row_key
 from fusedata.collect.filtering import filtered
 from fusedata.collect.locate import Located
-from fusedata.collect.parquet_columns import explained
+from fusedata.collect.parquet_columns import explained, has_small_groups
 from fusedata.collect.protocol import PromptFilter
+from fusedata.collect.read import is_parquet
 from fusedata.collect.rows import SAID, is_plain, lazy_rows, reasons, topic, why_not
 from fusedata.collect.turns import said_turns
 from fusedata.corpus import Corpus
@@ -21,6 +23,7 @@ from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank, text_prompt_ids
 
 _AHEAD = 4
+_TOGETHER = 50_000
 
 
 @dataclass
@@ -56,34 +59,41 @@ def collect(
     """
     collected = Collected()
     for corpus, located in corpora:
-        rows, plain = _unique_rows(corpus, located, collected)
+        rows, plain = _unique_rows(corpus, located, recipe.seed, collected)
         rows = _known_dropped(rows, corpus.id, collected)
-        rows = _taken(rows, corpus, recipe, filters, collected, plain=plain)
+        rows = _taken(rows.sort("rank"), corpus, recipe, filters, collected, plain=plain)
         collected.prompts = pl.concat([collected.prompts, _as_prompts(rows, corpus, plain=plain)])
     _limit(collected, recipe)
     return collected
 
 
-def _unique_rows(corpus: Corpus, located: Located, collected: Collected) -> tuple[pl.DataFrame, bool]:
+def _unique_rows(corpus: Corpus, located: Located, seed: int, collected: Collected) -> tuple[pl.DataFrame, bool]:
     """Give one row a distinct problem, and whether the corpus is plain.
 
-    Columns: prompt_id, corpus_row (its first), said, topic, answer, tests, solution. An `other_answer` that differs
-    says that rows with this problem are judged by different things.
+    Columns: prompt_id, corpus_row (its first), said, topic, answer, tests, solution, and `rank`, by which they are
+    taken. An `other_answer` that differs says that rows with this problem are judged by different things.
     """
     found = Distinct()
     plain, known = True, list[str]()
-    for frame in lazy_rows(corpus, located):
-        types = frame.collect_schema()
-        plain, known = is_plain(corpus, types), reasons(corpus, types)
-        ids = text_prompt_ids if plain else _turns_prompt_ids
-        for rows in _batches(_described(frame, corpus), located):
-            found.add(rows, ids)
+    with ThreadPoolExecutor(1) as thread:  # names problems while polars reads on
+        for frame in lazy_rows(corpus, located):
+            types = frame.collect_schema()
+            plain, known = is_plain(corpus, types), reasons(corpus, types)
+            name = partial(_named, text_prompt_ids if plain else _turns_prompt_ids, seed)
+            for rows in _batches(_described(frame, corpus), located):
+                found.add(rows, partial(thread.submit, name))
     collected.funnel.append((corpus.id, "rows read", found.seen))
     collected.funnel += [(corpus.id, f"{why} (rows)", found.dropped[why]) for why in known if found.dropped[why]]
     rows = found.rows()
     if merged := found.seen - found.dropped.total() - rows.height:
         collected.funnel.append((corpus.id, "merged into a row with the same problem (rows)", merged))
     return rows, plain
+
+
+def _named(ids: Callable[[list[str]], list[str]], seed: int, said: list[str]) -> pl.DataFrame:
+    found = ids(said)
+    ranks = pl.Series("rank", rank("take", seed, found), pl.UInt64)
+    return pl.DataFrame([pl.Series("prompt_id", found, pl.String), ranks])
 
 
 def _turns_prompt_ids(said: Iterable[str]) -> list[str]:
@@ -95,7 +105,8 @@ def _batches(rows: pl.LazyFrame, located: Located) -> Iterator[pl.DataFrame]:
 
     A thread takes them over, a few ahead of whoever works on one: polars would read no further meanwhile.
     """
-    batches = rows.collect_batches(engine="streaming")
+    size = _TOGETHER if any(has_small_groups(file) for file in located.parts() if is_parquet(file.name)) else None
+    batches = rows.collect_batches(chunk_size=size, engine="streaming")
     with explained(located), ThreadPoolExecutor(1) as thread:
         coming = deque(thread.submit(next, batches, None) for _ in range(_AHEAD))
         while (batch := coming.popleft().result()) is not None:
@@ -106,15 +117,15 @@ def _batches(rows: pl.LazyFrame, located: Located) -> Iterator[pl.DataFrame]:
 def _described(rows: pl.LazyFrame, corpus: Corpus) -> pl.LazyFrame:
     """Give what `Distinct` takes of all rows, and `why_not`: why a row is not kept."""
     types = rows.collect_schema()
-    kept = {"topic": topic(corpus, types), "why_not": why_not(corpus, types)}
+    kept = {"why_not": why_not(corpus, types)} | ({"topic": topic(corpus, types)} if corpus.topic else {})
     if corpus.tests:
         frame = rows.collect()
         found = problems(frame, corpus, corpus.tests).rename({"row": "corpus_row", "text": "said"})
-        return found.hstack(frame.select(**kept)).lazy().with_columns(row_key())
-    none = pl.lit(None, pl.String)
-    answer = pl.col(corpus.answer).cast(pl.String) if corpus.answer else none
-    said = {"corpus_row": pl.col("row"), "tests": none, "solution": none, "said": pl.col(SAID), "answer": answer}
-    return rows.select(**said, **kept).with_columns(row_key())
+        described = found.hstack(frame.select(**kept)).lazy()
+    else:
+        answer = {"answer": pl.col(corpus.answer).cast(pl.String)} if corpus.answer else {}
+        described = rows.select(corpus_row=pl.col("row"), said=pl.col(SAID), **answer, **kept)
+    return described.with_columns(row_key(described.collect_schema()))
 
 
 def _known_dropped(rows: pl.DataFrame, corpus: str, collected: Collected) -> pl.DataFrame:
@@ -133,8 +144,7 @@ def _taken(
     *,
     plain: bool,
 ) -> pl.DataFrame:
-    """Keep the first `take` problems by hash that pass the filters."""
-    rows = rows.sort(by=pl.Series(rank("take", recipe.seed, rows["prompt_id"]), dtype=pl.UInt64))
+    """Keep the first `take` problems that pass the filters."""
     if filters:
         wanted = min(corpus.take or rows.height, recipe.limit or rows.height)
         kept, dropped, rest = filtered(rows, corpus, wanted, filters, plain=plain)

@@ -30,18 +30,18 @@ def scan(located: Located, columns: Sequence[str], *, batch_rows: int = 50_000) 
 
 
 def scan_lazy(located: Located, columns: Sequence[str]) -> list[pl.LazyFrame] | None:
-    """What `scan` gives, as lazy frames, each a part of a file, for polars to read; None unless every file is Parquet.
+    """What `scan` gives, as lazy frames, one a file, for polars to read; None unless every file is Parquet.
 
     Files are checked as `scan` does, with the same CorpusError. Damage inside a file shows only when the
     frame is collected, as an exception of polars: collect it inside `parquet_columns.explained(located)`.
     """
-    if not all(_is_parquet(name) for name in located.names):
+    if not all(is_parquet(name) for name in located.names):
         return None
     counts, types = _survey(located, columns, 1)
     parts, first = [], 0
     for file, count in zip(located.parts(), counts, strict=True):
-        pieces = parquet_columns.lazy(file, types, first)
-        parts += [rows.select(*types, *_placed(file, pl.col("row"))) for rows in pieces]
+        rows = parquet_columns.lazy(file, types, first)
+        parts.append(rows.select(*types, *_placed(file, pl.col("row"))))
         first += count
     return parts
 
@@ -57,11 +57,12 @@ def named(located: Located, older: Mapping[str, Sequence[str]]) -> dict[str, str
     _check_asked(located, ())
     file = located.parts()[0]
     _check_file(file)
-    there = (parquet_columns if _is_parquet(file.name) else json_columns).has(file)
+    there = (parquet_columns if is_parquet(file.name) else json_columns).has(file)
     return {column: next(filter(there, (column, *names)), column) for column, names in older.items()}
 
 
-def _is_parquet(name: str) -> bool:
+def is_parquet(name: str) -> bool:
+    """Whether a file of this name holds Parquet."""
     return name.endswith(".parquet")
 
 
@@ -72,21 +73,21 @@ def _survey(located: Located, columns: Sequence[str], batch_rows: int) -> tuple[
     counts = []
     for file in located.parts():
         _check_file(file)
-        if _is_parquet(file.name):
+        if is_parquet(file.name):
             count, types = parquet_columns.survey(file, columns, types)
         else:
             count, types = json_columns.survey(file, columns, types, batch_rows)
         counts.append(count)
     for column in columns:  # Parquet files have each column or were refused; JSON rows lack what none of them has
         if column not in types:
-            raise json_columns.lacks(next(file for file in located.parts() if not _is_parquet(file.name)), column)
+            raise json_columns.lacks(next(file for file in located.parts() if not is_parquet(file.name)), column)
     return counts, {column: types[column] for column in columns}
 
 
 def _frames(located: Located, counts: list[int], types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
     first = 0
     for file, count in zip(located.parts(), counts, strict=True):
-        frames = parquet_columns.frames if _is_parquet(file.name) else json_columns.frames
+        frames = parquet_columns.frames if is_parquet(file.name) else json_columns.frames
         at = first
         for frame in frames(file, types, batch_rows):
             yield frame.with_columns(*_placed(file, pl.int_range(at, at + len(frame), dtype=pl.Int64)))

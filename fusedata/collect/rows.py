@@ -64,8 +64,10 @@ def reasons(corpus: Corpus, types: pl.Schema) -> list[str]:
 
 
 def why_not(corpus: Corpus, types: pl.Schema) -> pl.Expr:
-    """Why a row is not kept: the first condition that it does not meet; null: it meets all."""
-    return pl.coalesce(pl.when(~met).then(pl.lit(reason)) for reason, met in _conditions(corpus, types).items())
+    """Why a row is not kept: the first condition that it does not meet, as an Enum; null: it meets all."""
+    conditions = _conditions(corpus, types)
+    reason = pl.Enum(list(conditions))  # a byte a row
+    return pl.coalesce(pl.when(~met).then(pl.lit(name, reason)) for name, met in conditions.items())
 
 
 def topic(corpus: Corpus, types: pl.Schema) -> pl.Expr:
