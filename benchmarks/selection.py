@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-import random
 import resource
 import subprocess
 import sys
@@ -26,12 +25,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from fusedata.corpus import Corpus
 from fusedata.dataset import Tables, assemble
 from fusedata.recipe import Correctness, Dpo, Recipe, Reward, SourceModel
-from fusedata.schema import KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, digest, text_id
+from fusedata.schema import KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, digest
 from fusedata.store import Parts
 
 PASS_RATIO = 2.0
@@ -47,50 +47,52 @@ Pairs = Iterable[tuple[str, ...]]
 
 def generate(root: Path, count: int, part: int) -> None:
     """Write the tables; the same on every machine."""
-    draw = random.Random(7)
-    ids = sorted(digest(str(number)) for number in range(count))
+    draw = np.random.default_rng(7)
+    ids = hexadecimal(draw, count).sort()
     frame = {"prompt_id": ids, "corpus": "org/corpus", "corpus_row": range(count), "answer": "42", "sampled": True}
     frame = {**dict.fromkeys(PROMPTS), **frame}
     turns = [[{"role": "user", "content": f"What is {number} + 1?"}] for number in range(count)]
     Parts(root / "prompts", PROMPTS).write("all", pl.DataFrame({**frame, "messages": turns, "chars": 15}, PROMPTS))
-    words = ["".join(draw.choices("etaoinshrdlucmfwyp", k=draw.randint(2, 9))) for _ in range(20_000)]
-    pool = " ".join(draw.choices(words, k=4_000_000))
+    letters = list("etaoinshrdlucmfwyp")
+    words = np.array(["".join(draw.choice(letters, draw.integers(2, 10))) for _ in range(20_000)])
+    pool = " ".join(words[draw.integers(0, len(words), 4_000_000)])
     for model in MODELS:
-        keys = [(prompt, sample) for prompt in ids for sample in range(SAMPLES)]
-        draw.shuffle(keys)
+        keys = draw.permutation(count * SAMPLES)
         for at in range(0, len(keys), part):
-            for stage, rows in batch(keys[at : at + part], model, pool, draw).items():
+            some = keys[at : at + part]
+            key = {"prompt_id": ids.gather(some // SAMPLES), "source_model": model, "sample": some % SAMPLES}
+            for stage, rows in batch(key, pool, draw).items():
                 parts_of(root, stage, model).write(f"{at:08d}", rows)
 
 
-def batch(keys: list[tuple[str, int]], model: str, pool: str, draw: random.Random) -> dict[str, pl.DataFrame]:
+def hexadecimal(draw: np.random.Generator, count: int) -> pl.Series:
+    """Draw ids of 24 digits."""
+    text = draw.bytes(12 * count).hex()
+    return pl.Series([text[at : at + 24] for at in range(0, len(text), 24)])
+
+
+def batch(key: dict[str, Any], pool: str, draw: np.random.Generator) -> dict[str, pl.DataFrame]:
     """Rows of each table for one batch of responses: texts of 1,050 to 3,100 characters, three in five right."""
-    starts = [draw.randrange(len(pool) - 3_100) for _ in keys]
-    texts = [pool[start : start + draw.randint(1_050, 3_100)] for start in starts]
-    right = [draw.random() < 0.6 for _ in keys]
-    key = {"prompt_id": [prompt for prompt, _ in keys], "source_model": model, "sample": [sample for _, sample in keys]}
-    tokens = pl.Series([len(text) // 4 for text in texts], dtype=pl.Int32)
-    ids = [text_id(text) for text in texts]
+    size = len(key["sample"])
+    starts, lengths = draw.integers(0, len(pool) - 3_100, size), draw.integers(1_050, 3_101, size)
+    right = pl.Series(draw.random(size) < 0.6)
+    ids, tokens = hexadecimal(draw, size), pl.Series(lengths // 4)
+    texts = [pool[start:end] for start, end in zip(starts.tolist(), (starts + lengths).tolist(), strict=True)]
     response = {"text": texts, "text_id": ids, "completion_tokens": tokens}
+    statuses = right.replace_strict({True: "right", False: "wrong"})
     columns: dict[str, dict[str, Any]] = {
         "responses": {**response, "finish_reason": "stop", "prompt_tokens": 12, "seed": starts, "engine": "none"},
-        "verdicts": {
-            "text_id": ids,
-            "answer": "42",
-            "check": "math_answer",
-            "passed": right,
-            "status": ["right" if r else "wrong" for r in right],
-        },
+        "verdicts": {"text_id": ids, "answer": "42", "check": "math_answer", "passed": right, "status": statuses},
         "rewards": {
             "text_id": ids,
-            "reward": [draw.gauss(0.15, 0.03) for _ in keys],
+            "reward": draw.normal(0.15, 0.03, size),
             "reward_model": "none",
             "tokens": tokens,
         },
     }
     nothing = {"responses": ["error"], "verdicts": ["detail"], "rewards": ["error"]}
     return {
-        stage: pl.DataFrame({**key, **values, **dict.fromkeys(nothing[stage])}, schema_overrides=TABLES[stage])
+        stage: pl.DataFrame({**key, **values, **dict.fromkeys(nothing[stage])}).cast(TABLES[stage])
         for stage, values in columns.items()
     }
 
