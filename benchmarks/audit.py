@@ -23,12 +23,13 @@ import polars as pl
 import selection
 
 from fusedata.audit import READ_ALL, audit
+from fusedata.candidates import run_tables
 from fusedata.corpus import Corpus
-from fusedata.dataset import assemble, run_tables
 from fusedata.publish.folder import write_split
 from fusedata.recipe import Correctness, Dpo, Recipe, Reward, SourceModel
 from fusedata.schema import digest
 from fusedata.store import Run, read_prompts
+from fusedata.winners import assemble
 
 PASS_SECONDS = 60
 PASS_MB = 2_000

@@ -24,13 +24,15 @@ import orjson
 import polars as pl
 from selection import GAP, MODELS, SAMPLES, TABLES, files, generate, parts_of
 
+from fusedata.candidates import Tables
 from fusedata.card import Facts
 from fusedata.corpus import Corpus
-from fusedata.dataset import Datasets, Tables, assemble
+from fusedata.dataset import decide
 from fusedata.publish.stage import publish
 from fusedata.recipe import Correctness, Dpo, Recipe, Reward, SourceModel
 from fusedata.report.page import write_report
 from fusedata.store import Run
+from fusedata.winners import winners
 
 REPORT_SECONDS = 60
 STAGE_SECONDS = 120
@@ -59,15 +61,14 @@ def as_run(root: Path) -> None:
     Run(root).begin({"recipe": recipe, "tables": tables, "profile": "none", "stand_ins": [], "fusedata": "0"})
 
 
-def assembled(root: Path) -> Datasets:
+def stage(root: Path, recipe: Recipe = RECIPE) -> None:
     tables = {stage: [parts_of(root, stage, model) for model in MODELS] for stage in TABLES}
     prompts = pl.read_parquet(files(root, "prompts"))
-    return assemble(Tables(prompts, tables["responses"], tables["verdicts"], tables["rewards"]), RECIPE)
-
-
-def stage(root: Path) -> None:
-    datasets = assembled(root)
-    publish(root / "dataset", datasets, Facts(RECIPE, "none", [], [("org/corpus", "rows read", 0)], datasets.places))
+    held = Tables(prompts, tables["responses"], tables["verdicts"], tables["rewards"])
+    decided = decide(held, recipe)
+    facts = Facts(recipe, "none", [], [("org/corpus", "rows read", 0)], decided.places)
+    with winners(held, decided, recipe, root) as found:
+        publish(root / "dataset", found, facts)
 
 
 def copy_floor(root: Path) -> None:

@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fusedata.candidates import Tables
 from fusedata.corpus import Corpus
-from fusedata.dataset import Tables, assemble
 from fusedata.recipe import Correctness, Dpo, Recipe, Reward, SourceModel
 from fusedata.schema import KEY, PROMPTS, RESPONSES, REWARDS, VERDICTS, digest
 from fusedata.store import Parts
+from fusedata.winners import assemble
 
 PASS_RATIO = 2.0
 PASS_MB = 500

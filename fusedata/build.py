@@ -7,13 +7,14 @@ from pathlib import Path
 
 import polars as pl
 
+from fusedata.candidates import run_tables
 from fusedata.card import Facts
 from fusedata.collect.decontamination import benchmarks
 from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_corpus
 from fusedata.completeness import is_complete
 from fusedata.contamination.report import read_report
 from fusedata.contamination.sources import Shelf
-from fusedata.dataset import Datasets, assemble, run_tables
+from fusedata.dataset import Datasets, Decided, decide
 from fusedata.differences import differences
 from fusedata.errors import ConfigError, RunError
 from fusedata.estimate import Estimate, estimate
@@ -48,6 +49,7 @@ from fusedata.store import Parts, Run, count, read_run
 from fusedata.trial import Stopwatch, Trial, read_trial
 from fusedata.verify.checks import Check, opened
 from fusedata.verify.stage import verify
+from fusedata.winners import winners
 
 STAGES = {
     "prompts": ("prompts", "dropped"),
@@ -157,7 +159,7 @@ class Build:
     def _trial(self, root: Path, prompts: int) -> Trial:
         watch = Stopwatch(self.reporter)
         datasets = replace(self, reporter=watch).run(root, limit=prompts, force=("responses",))
-        return read_trial(root, self.recipe(), watch.rates, (datasets.sft.height, datasets.dpo.height))
+        return read_trial(root, self.recipe(), watch.rates, datasets.counts)
 
     def _located(self, recipe: Recipe) -> tuple[Corpora, Shelf | None]:
         with self.reporter.stage("find corpora", None):
@@ -269,15 +271,18 @@ class _Work:
 
     def publish(self, asked: Recipe, profile: Profile) -> Datasets:
         with self.reporter.stage("select, split, write", None):
-            datasets = assemble(run_tables(self.run, self.prompts), self.recipe)
-            replaced = stand_ins(asked, self.recipe)
-            states = revisions(self.run.state)
-            noise, tested = reward_tolerance(self.run.state), reward_self_test(self.run.state)
-            funnel = [*self.funnel, *((c, f"response screened out: {f} (responses)", n) for c, f, n in datasets.flaws)]
-            held = read_report(self.run)
-            facts = Facts(self.recipe, profile.name, replaced, funnel, datasets.places, states, noise, held, tested)
-            publish(self.run.root / "dataset", datasets, facts)
-        return datasets
+            tables = run_tables(self.run, self.prompts)
+            decided = decide(tables, self.recipe)
+            with winners(tables, decided, self.recipe, self.run.root) as found:
+                return publish(self.run.root / "dataset", found, self._facts(decided, asked, profile))
+
+    def _facts(self, decided: Decided, asked: Recipe, profile: Profile) -> Facts:
+        replaced = stand_ins(asked, self.recipe)
+        states = revisions(self.run.state)
+        noise, tested = reward_tolerance(self.run.state), reward_self_test(self.run.state)
+        funnel = [*self.funnel, *((c, f"response screened out: {f} (responses)", n) for c, f, n in decided.flaws)]
+        held = read_report(self.run)
+        return Facts(self.recipe, profile.name, replaced, funnel, decided.places, states, noise, held, tested)
 
 
 def failures(root: Path) -> int:

@@ -56,17 +56,19 @@ def render(
     data: Mapping[str, Written],
     facts: Facts,
     sums: Mapping[str, str] | None = None,
+    whole: pl.DataFrame | None = None,
 ) -> str:
     """Write the card of the dataset `kind` ("sft", "dpo"), in the language of the template.
 
     `rows` are all its rows with their column `test`; `data` tells each split as it was written, `sums` the SHA-256 of
-    each of its files.
+    each of its files. Where `rows` are without texts, `whole` are those with them that are `shown`.
     """
+    whole = rows if whole is None else whole
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown, not HTML
     environment.filters |= {"thousands": _thousands, "cell": cell, "in_chinese": in_chinese}
     return environment.from_string(template).render(
         kind=kind,
-        front_matter=yaml.safe_dump(_front_matter(kind, rows, data, facts), sort_keys=False, allow_unicode=True),
+        front_matter=yaml.safe_dump(_front_matter(kind, rows, whole, data, facts), sort_keys=False, allow_unicode=True),
         pretty_name=_pretty_name(kind, facts.recipe),
         description=facts.recipe.description,
         recipe=facts.recipe,
@@ -81,7 +83,7 @@ def render(
         models=_models(rows, facts.recipe),
         histogram=_histogram(kind, rows),
         pictures=list(pictures(kind, rows, facts.recipe)),
-        examples=examples(kind, rows, facts.recipe.seed),
+        examples=examples(whole, facts.recipe.seed),
         verdicts=verdicts(rows),
         licences=licences(rows, facts.recipe),
         contamination=facts.contamination,
@@ -145,8 +147,10 @@ def _pretty_name(kind: str, recipe: Recipe) -> str:
     return f"{recipe.name} {kind.upper()} data"
 
 
-def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], facts: Facts) -> dict[str, Any]:
-    used = set(rows["corpus"])
+def _front_matter(
+    kind: str, rows: pl.DataFrame, whole: pl.DataFrame, data: Mapping[str, Written], facts: Facts
+) -> dict[str, Any]:
+    used = set(rows["corpus"].unique())
     return {
         "pretty_name": _pretty_name(kind, facts.recipe),
         **licences(rows, facts.recipe).tag,
@@ -155,12 +159,12 @@ def _front_matter(kind: str, rows: pl.DataFrame, data: Mapping[str, Written], fa
         "size_categories": [size_category(rows.height)],
         "source_datasets": [corpus.id for corpus in facts.recipe.corpora if corpus.id in used],
         "tags": ["fusedata", "implicit-model-fusion", "preference" if kind == "dpo" else "sft", facts.recipe.name],
-        **data_entries(rows, data),
+        **data_entries(whole, data),
     }
 
 
 def data_entries(rows: pl.DataFrame, data: Mapping[str, Written]) -> dict[str, Any]:
-    """Give the front matter that tells a hub where each split lies, and what its columns are."""
+    """Give the front matter that tells a hub where each split lies, and what its columns are: those of `rows`."""
     return {
         "configs": [
             {
@@ -187,7 +191,9 @@ def size_category(rows: int) -> str:
 
 
 def _models(rows: pl.DataFrame, recipe: Recipe) -> list[dict[str, object]]:
-    counts = Counter(model for models in _writers(rows) for model in models)
+    counts = Counter[str]()
+    for models, count in _writers(rows):
+        counts.update(dict.fromkeys(models, count))
     sampled = [{**model.model_dump(), "rows": counts[model.id]} for model in recipe.source_models]
     sampling = dict.fromkeys(("samples", "temperature", "top_p", "repetition_penalty", "max_tokens"), "carried")
     carried = dict.fromkeys((c.responses.source_model, c.responses.license) for c in recipe.corpora if c.responses)
@@ -215,15 +221,15 @@ def bins(values: pl.Series, count: int) -> list[tuple[str, str, int]]:
     return [(f"{edges[i]:.4f}", f"{edges[i + 1]:.4f}", found.get(i, 0)) for i in range(count)]
 
 
-def _writers(rows: pl.DataFrame) -> list[set[str]]:
-    """Give, for each row, the models that wrote its responses."""
+def _writers(rows: pl.DataFrame) -> list[tuple[set[str], int]]:
+    """Give the models that wrote the responses of a row, and how many rows there are of them together."""
     columns = [name for name in ("source_model", "rejected_source_model") if name in rows.columns]
-    return [set(models) for models in rows.select(columns).iter_rows()]
+    return [(set(models), count) for *models, count in rows.group_by(columns).len().iter_rows()]
 
 
 def _of_rows(rows: pl.DataFrame, recipe: Recipe) -> tuple[list[Stated], list[Stated]]:
     """Each corpus behind a row and each model that wrote one, with the licences that the recipe states for them."""
-    corpora, writers = set(rows["corpus"]), set().union(*_writers(rows))
+    corpora, writers = set(rows["corpus"].unique()), {model for models, _ in _writers(rows) for model in models}
     carried = [(c.responses.source_model, c.responses.license) for c in recipe.corpora if c.responses]
     models = dict(carried + [(m.id, m.license) for m in recipe.source_models])
     return [(c.id, c.license) for c in recipe.corpora if c.id in corpora], [

@@ -55,14 +55,21 @@ def _bins(values: pl.Series) -> list[Bin]:
     return [(start, end, found.get(i, 0)) for i, (start, end) in enumerate(pairwise(edges))]
 
 
-def examples(kind: str, rows: pl.DataFrame, seed: int) -> list[list[tuple[str, str]]]:
-    """Give the texts of some rows, chosen by a hash of their prompts: (what it is, text in a fence), cut where long."""
-    answers = [name for name in ("chosen", "chosen_own", "rejected") if name in rows.columns]
-    parts = ("prompt", *answers) if kind == "dpo" else ("messages",)
-    whole = rows.drop_nulls(list(parts))
-    ranks = rank("card", seed, whole["prompt_id"].fill_null(""))
-    picked = sorted(range(whole.height), key=ranks.__getitem__)[:EXAMPLES]
-    return [_example(parts, whole.row(place, named=True)) for place in picked]
+def texts(rows: pl.DataFrame) -> list[str]:
+    """List the columns of a dataset that hold turns, in their order."""
+    return [name for name in ("messages", "prompt", "chosen", "chosen_own", "rejected") if name in rows.columns]
+
+
+def shown(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Pick the rows that a card shows, by a hash of their prompts."""
+    whole = rows.drop_nulls(texts(rows))
+    ranks = pl.Series(rank("card", seed, whole["prompt_id"].fill_null("")), dtype=pl.UInt64)
+    return whole[ranks.arg_sort()[:EXAMPLES]]
+
+
+def examples(rows: pl.DataFrame, seed: int) -> list[list[tuple[str, str]]]:
+    """Give the texts of the rows that are `shown`: (what it is, text in a fence), cut where they are long."""
+    return [_example(texts(rows), row) for row in shown(rows, seed).iter_rows(named=True)]
 
 
 def _example(parts: Sequence[str], row: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from fusedata.dataset import placed, run_tables
+from fusedata.candidates import run_tables
+from fusedata.dataset import placed
 from fusedata.errors import ConfigError
 from fusedata.inspect_ import RUN_TABLES, Opened
 from fusedata.plots import one_line

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from fusedata.dataset import placed, run_tables
+from fusedata.candidates import run_tables
+from fusedata.dataset import placed
 from fusedata.ledger import revisions
 from fusedata.readers import recipe_of
 from fusedata.recipe import Recipe

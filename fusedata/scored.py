@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from fusedata.dataset import candidates, run_tables
+from fusedata.candidates import candidates, run_tables
 from fusedata.errors import ConfigError
 from fusedata.readers import recipe_of, settled
 from fusedata.schema import KEY, REWARDS, prompt_id, text_id

@@ -31,6 +31,9 @@ REASONS = (
 )
 """Why a prompt gives no pair, or no SFT row, from furthest to nearest: a prompt bears the nearest of its models'."""
 
+LOCATED = ("row", "verdict_row", "reward_row")
+"""Where a response, its verdict and its reward stand, which candidates may tell: given back with each response."""
+
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
 _RESPONSE = ("text_id", "source_model", "sample")
 _LACKS = (
@@ -47,6 +50,7 @@ class Selection:
 
     `sft`: prompt_id, text_id, source_model, sample. `pairs`: prompt_id, then text_id, source_model and sample of each
     side (`chosen_…`, `rejected_…`, with WRPO also `chosen_own_…`, the target's best), chosen_reward, rejected_reward.
+    What candidates tell of LOCATED follows sample.
     Where a recipe asks for rows per source model, they end in `weight`: of each prompt, weights sum to 1. `reasons`:
     prompt_id, sft_reason and pair_reason, null where there is a row. Each sorted by prompt_id, then source model; one
     row a prompt unless rows are asked for per source model.
@@ -69,6 +73,7 @@ def select(
     """Select among `candidates`: prompt_id, source_model, sample, text_id (null: no text), passed, reward, flaw.
 
     prompt_id and source_model may be Enum or Categorical, ordered as strings are; what is given back are strings.
+    text_id may be a hash of it. LOCATED may follow.
 
     `checked` says that `passed` decides (null: unjudged), `rewarded` that `reward` ranks (null or not finite: not
     scored), `screened` that a `flaw` bars (null: none). Takes memory in proportion to prompts times source models,
@@ -112,6 +117,7 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screen
     reward = pl.col("reward") if rewarded else pl.lit(0.0)
     return candidates.select(
         *("prompt_id", "source_model", "sample", "text_id"),
+        pl.selectors.by_name(*LOCATED, require_all=False),
         answered=answered,
         kept=kept,
         judged=kept & passed.is_not_null(),
@@ -147,8 +153,13 @@ def _summary(rows: pl.LazyFrame, group: list[str]) -> pl.DataFrame:
 def _extreme(extremes: pl.DataFrame, group: list[str], limit: str, side: str) -> pl.DataFrame:
     """Give the one row of each group at its limit: of several, the first by model name and sample number."""
     rows = extremes.filter(pl.col(limit) == pl.col(f"{limit}_limit")).sort("source_model", "sample")
-    named = {f"{side}_{column}": column for column in _RESPONSE}
+    named = {f"{side}_{column}": column for column in _told(rows)}
     return rows.unique(group, keep="first", maintain_order=True).select(*group, **named)
+
+
+def _told(rows: pl.DataFrame, prefix: str = "") -> list[str]:
+    """List what each response is given back by."""
+    return [*_RESPONSE, *(column for column in LOCATED if f"{prefix}{column}" in rows.columns)]
 
 
 def _pair_code(dpo: Dpo, *, checked: bool) -> pl.Expr:
@@ -183,9 +194,10 @@ def _against_target(models: pl.DataFrame, target: pl.DataFrame, dpo: Dpo, *, che
 
     The target's own two must be a pair, whatever their gap; the window is for the source model's against the worst.
     """
-    side = {f"chosen_{column}": f"chosen_own_{column}" for column in _RESPONSE}
+    told = _told(models, "chosen_")
+    side = {f"chosen_{column}": f"chosen_own_{column}" for column in told}
     own = target.with_columns(own_code=_pair_code(Dpo(), checked=checked), silent=~pl.col("answered")).rename(side)
-    own = own.select("prompt_id", "own_code", "silent", "low", *side.values(), *(f"rejected_{c}" for c in _RESPONSE))
+    own = own.select("prompt_id", "own_code", "silent", "low", *side.values(), *(f"rejected_{c}" for c in told))
     best = _best(models.filter(pl.col("high").is_not_null())).select("prompt_id", "high", *side)
     sources = _nearest_code(models.with_columns(code=_sft_code())).rename({"code": "source_code"})
     sources = sources.join(best, on="prompt_id", how="left").with_columns(answered=True)
@@ -231,14 +243,14 @@ def _reasoned(reasons: pl.DataFrame) -> pl.DataFrame:
 def _sft_rows(models: pl.DataFrame, sft: Sft) -> pl.DataFrame:
     rows = models.filter(pl.col("high").is_not_null())
     rows = _best(rows) if sft.per == "prompt" else rows.sort("prompt_id", "chosen_source_model")
-    named = {column: f"chosen_{column}" for column in _RESPONSE}
+    named = {column: f"chosen_{column}" for column in _told(rows, "chosen_")}
     return rows.select("prompt_id", **named, **_weight(sft.weight_temperature))
 
 
 def _pair_rows(groups: pl.DataFrame, dpo: Dpo) -> pl.DataFrame:
     names = ("chosen", "chosen_own", "rejected") if dpo.method == "wrpo" else ("chosen", "rejected")
-    sides = [f"{side}_{column}" for side in names for column in _RESPONSE]
     rows = groups.filter(pl.col("code").is_null())
+    sides = [f"{side}_{column}" for side in names for column in _told(rows, "chosen_")]
     rows = _best(rows) if dpo.per == "prompt" else rows.sort("prompt_id", "chosen_source_model")
     weight = _weight(dpo.weight_temperature)
     return rows.select("prompt_id", *sides, chosen_reward="high", rejected_reward="low", **weight)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from fusedata.candidates import Tables, run_tables
 from fusedata.contamination.report import Report, read_report
-from fusedata.dataset import Tables, placed, run_tables
+from fusedata.dataset import placed
 from fusedata.ledger import Difference, reward_tolerance
 from fusedata.plan import wanted
 from fusedata.readers import KINDS, expected, funnel_of, of_prompts, published, recipe_of, same_recipe, settled

@@ -68,18 +68,26 @@ class Parts:
         paths = self.folder.glob(f"{kind}-*.parquet")
         return sorted(path for path in paths if not (self.shard and self.shard.is_foreign(path.name)))
 
-    def scan(self, kind: str = "*") -> pl.LazyFrame:
-        """Read the parts lazily; an empty table where there are none."""
-        return self.scan_paths(self.paths(kind))
+    def scan(self, kind: str = "*", *, first: int | None = None) -> pl.LazyFrame:
+        """Read the parts lazily; an empty table where there are none. `first`: with `row`, which counts from there."""
+        return self.scan_paths(self.paths(kind), first=first)
 
-    def scan_paths(self, paths: list[Path]) -> pl.LazyFrame:
+    def scan_paths(self, paths: list[Path], *, first: int | None = None) -> pl.LazyFrame:
         """Read these parts of the table lazily."""
-        rows = self.read(paths) if paths else pl.LazyFrame(schema=self.schema)
+        row = {} if first is None else {"row": pl.UInt32()}
+        rows = self.read(paths, first=first) if paths else pl.LazyFrame(schema={**row, **self.schema})
         return rows if self.samples is None else rows.filter(pl.col("sample") < self.samples)
 
-    def read(self, paths: list[Path]) -> pl.LazyFrame:
+    def read(self, paths: list[Path], *, first: int | None = None) -> pl.LazyFrame:
         """Read these parts lazily, whatever is in the names of the folders above: no pattern, no `key=value`."""
-        return pl.scan_parquet(locations(paths), schema=self.schema, glob=False, hive_partitioning=False)
+        options: Any = {"glob": False, "hive_partitioning": False, "row_index_offset": first or 0}
+        row = None if first is None else "row"
+        return pl.scan_parquet(locations(paths), schema=self.schema, row_index_name=row, **options)
+
+    def height(self) -> int:
+        """Count all rows that the parts hold, whatever sample they are of. Raises RunError."""
+        paths = self.paths()
+        return count(self.read(paths), self) if paths else 0
 
     def asked(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """Give the prompts whose responses count here: those of the corpus that carries them, or those sampled.
@@ -108,6 +116,20 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
         for table in tables:
             _check_parts(table)
         raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
+
+
+def batches(frame: pl.LazyFrame, table: Parts) -> Iterator[pl.DataFrame]:
+    """Collect a query over one table, some rows at a time and in their order. Raises RunError as `collect` does."""
+    found = frame.collect_batches(engine="streaming")
+    while True:
+        try:
+            batch = next(found, None)
+        except _UNREADABLE as error:
+            _check_parts(table)
+            raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
+        if batch is None:
+            return
+        yield batch
 
 
 def count(frame: pl.LazyFrame, *tables: Parts) -> int:

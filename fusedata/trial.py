@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fusedata.dataset import Counts
 from fusedata.plan import Advance, Reporter
 from fusedata.recipe import Recipe
 from fusedata.schema import RESPONSES, REWARDS
@@ -68,8 +69,8 @@ class Stopwatch:
             self.rates[name] = sum(rows for _, rows in lots[1:]) / (lots[-1][0] - lots[0][0])
 
 
-def read_trial(root: Path, recipe: Recipe, rates: Mapping[str, float], rows: tuple[int, int]) -> Trial:
-    """Read what a small build in `root` found: `rates` by stage, `rows` of SFT and DPO. Raises RunError."""
+def read_trial(root: Path, recipe: Recipe, rates: Mapping[str, float], counts: Counts) -> Trial:
+    """Read what a small build in `root` found: `rates` by stage, `counts` of its rows. Raises RunError."""
     run = read_run(root)
     models = {m.id: _measured(run, "responses", m.id, rates.get(f"sample {m.id}")) for m in recipe.source_models}
     scored = [_measured(run, "rewards", label, rates.get(f"rewards of {label}")) for label in run.labels("rewards")]
@@ -78,8 +79,8 @@ def read_trial(root: Path, recipe: Recipe, rates: Mapping[str, float], rows: tup
         models={model: found for model, found in models.items() if found},
         reward=max((s for s in scored if s), key=lambda s: s.rows_per_second or 0.0, default=None),
         disk_bytes=sum(p.stat().st_size for s in ("responses", "verdicts", "rewards") for p in root.glob(f"{s}/*/*")),
-        sft_rows=rows[0],
-        dpo_pairs=rows[1],
+        sft_rows=sum(counts["sft"].values()),
+        dpo_pairs=sum(counts["dpo"].values()),
     )
 
 

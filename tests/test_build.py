@@ -7,8 +7,8 @@ import pytest
 from conftest import dataset_bytes, questions, recipe_over, twin_build, write_corpus
 
 from fusedata.build import Silent
+from fusedata.candidates import run_tables
 from fusedata.collect import filters
-from fusedata.dataset import run_tables
 from fusedata.errors import ConfigError, CorpusError, EngineError, RunError
 from fusedata.recipe import Recipe
 from fusedata.sample.protocol import Completion

@@ -7,11 +7,13 @@ import polars as pl
 import pytest
 from conftest import recipe_over
 
-from fusedata.dataset import DPO, SFT, Datasets, Tables, assemble, candidates
+from fusedata.candidates import Tables, candidates
+from fusedata.dataset import DPO, SFT, Datasets
 from fusedata.errors import RunError
 from fusedata.recipe import Recipe
 from fusedata.schema import MESSAGES, PROMPTS, RESPONSES, REWARDS, VERDICTS, text_id
 from fusedata.store import Parts
+from fusedata.winners import assemble
 
 SCHEMAS = {"responses": RESPONSES, "verdicts": VERDICTS, "rewards": REWARDS}
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from conftest import dataset_bytes, recipe_over, twin_build, write_corpus
 
-from fusedata.dataset import candidates, run_tables
+from fusedata.candidates import candidates, run_tables
 from fusedata.errors import CorpusError, EngineError
 from fusedata.inspect_ import opened
 from fusedata.sample.protocol import Completion

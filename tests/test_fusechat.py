@@ -9,12 +9,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusedata.dataset import Datasets, Tables, assemble
+from fusedata.candidates import Tables
+from fusedata.dataset import Datasets
 from fusedata.mixing import together
 from fusedata.mixture import find_named, load_mixture, members
 from fusedata.recipe import Recipe
 from fusedata.schema import FLAWS, PROMPTS, RESPONSES, REWARDS, VERDICTS
 from fusedata.store import Parts
+from fusedata.winners import assemble
 
 ULTRA, PRO, HELP = "openbmb/UltraFeedback", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "nvidia/HelpSteer2"
 MATH = "nvidia/OpenMathInstruct-2"

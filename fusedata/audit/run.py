@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from fusedata.audit.report import Example, Finding, Severity
-from fusedata.dataset import placed, run_tables
+from fusedata.candidates import run_tables
+from fusedata.dataset import placed
 from fusedata.readers import KINDS, expected, published, recipe_of
 from fusedata.schema import DROPPED
 from fusedata.store import Run, count, read_prompts

@@ -212,10 +212,7 @@ def _build_shard(task: "Build", folder: Path, shard: str, limit: int | None, as_
 def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool, **more: object) -> None:
     import json
 
-    counts = {
-        kind: {"train": int((~rows["test"]).sum()), "test": int(rows["test"].sum())}
-        for kind, rows in (("sft", datasets.sft), ("dpo", datasets.dpo))
-    }
+    counts = datasets.counts
     dropped = dict(datasets.places["dropped"].drop_nulls().value_counts(sort=True).iter_rows())
     if as_json:
         click.echo(json.dumps({"run": str(folder), **counts, "dropped": dropped, "failed": failed, **more}))
@@ -227,7 +224,7 @@ def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool,
             f"{kind.upper()}  {total:,} rows ({rows['train']:,} train, {rows['test']:,} test)"
             + (f"  {where}" if total else "")
         )
-    if not datasets.sft.height + datasets.dpo.height:
+    if not any(sum(rows.values()) for rows in counts.values()):
         click.echo(f"No prompt gave a row; fusedata status {folder} says why.", err=True)
     if dropped:
         click.echo("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()))

@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 import polars as pl
 import pyarrow as pa
@@ -38,21 +40,84 @@ def write_split(
     Page index and content-defined chunks are on, so that a hub stores only what changed; the same rows give the same
     bytes.
     """
-    table = _table(rows)
-    shards = list(_pieces(table, shard))
-    files = tuple(f"data/{split}-{number:05d}-of-{len(shards):05d}.parquet" for number in range(len(shards)))
-    for name, part in zip(files, shards, strict=True):
-        with writing(folder / name) as file, pq.ParquetWriter(file, table.schema, **_OPTIONS) as writer:
-            for group in _pieces(part, row_group):
-                writer.write_table(group, row_group_size=group.num_rows)
-    return Written(files, rows.height, table.nbytes, sum((folder / name).stat().st_size for name in files))
+    with SplitWriter(folder, split, rows.schema, shard=shard, row_group=row_group) as writer:
+        writer.write(rows)
+    return writer.written
 
 
-def _table(rows: pl.DataFrame) -> pa.Table:
-    """Cast in slices: the offsets of one array of `string` reach no further than 2 GiB."""
-    schema = arrow_schema(rows.schema)
-    slices = rows.iter_slices(_SLICE)
-    return pa.concat_tables([part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema) for part in slices])
+class SplitWriter:
+    """Writes a split, as `write_split` does, of which some rows come at a time: nothing where none come.
+
+    Closing it gives the files their names; what is left by an error is no split.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        schema: Mapping[str, pl.DataType],
+        *,
+        shard: int = SHARD_BYTES,
+        row_group: int = ROW_GROUP_BYTES,
+    ) -> None:
+        """Write nothing yet."""
+        self._folder, self._split, self._schema = folder, split, arrow_schema(schema)
+        self._shard, self._row_group = shard, min(shard, row_group)
+        self._pending: list[pa.Table] = []
+        self._files: list[Path] = []
+        self._open = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+        self._rows = self._size = self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._open.__exit__(kind, error, trace)  # the file that is open says what went wrong with it
+            return
+        with self._open:
+            self._flush()
+        for path, name in zip(self._files, self._names(), strict=True):
+            path.rename(self._folder / name)
+
+    def write(self, rows: pl.DataFrame) -> None:
+        """Add rows. Raises RunError."""
+        for at in range(0, rows.height, _SLICE):  # the offsets of one array of `string` reach no further than 2 GiB
+            part = rows[at : at + _SLICE].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema)
+            self._pending.append(part)
+            if sum(table.nbytes for table in self._pending) >= self._row_group:
+                self._flush()
+
+    @property
+    def written(self) -> Written:
+        """What was written."""
+        names = self._names()
+        return Written(names, self._rows, self._size, sum((self._folder / name).stat().st_size for name in names))
+
+    def _names(self) -> tuple[str, ...]:
+        count = len(self._files)
+        return tuple(f"data/{self._split}-{number:05d}-of-{count:05d}.parquet" for number in range(count))
+
+    def _flush(self) -> None:
+        for group in _pieces(pa.concat_tables(self._pending), self._row_group) if self._pending else ():
+            if self._writer is None or self._held + group.nbytes > self._shard:
+                self._next_file()
+            assert self._writer
+            self._writer.write_table(group, row_group_size=group.num_rows)
+            self._held += group.nbytes
+            self._size += group.nbytes
+            self._rows += group.num_rows
+        self._pending = []
+
+    def _next_file(self) -> None:
+        self._open.close()
+        self._files.append(self._folder / "data" / f"{self._split}-{len(self._files):05d}.parquet")
+        file = self._open.enter_context(writing(self._files[-1]))
+        self._writer = self._open.enter_context(pq.ParquetWriter(file, self._schema, **_OPTIONS))
+        self._held = 0
 
 
 def _pieces(table: pa.Table, limit: int) -> Iterator[pa.Table]:
@@ -94,10 +159,10 @@ def _feature(name: str, dtype: pa.DataType) -> dict[str, object]:
     return {"name": name, "dtype": {"double": "float64"}.get(str(dtype), str(dtype))}
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, by its name within."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+def checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its name within; `known` ones are not read again."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: known.get(name) or sha256(path) for name, path in files.items()}
 
 
 def sha256(path: Path) -> str:

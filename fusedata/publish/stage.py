@@ -1,5 +1,8 @@
 """Datasets into the folder `RUN/dataset`: written beside it, then put in its place."""
 
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import orjson
@@ -8,41 +11,84 @@ import tomli_w
 
 from fusedata.assets import asset
 from fusedata.card import Facts, licences, published_path, render
-from fusedata.card_parts import license_file, pictures
+from fusedata.card_parts import license_file, pictures, shown, texts
 from fusedata.dataset import Datasets
 from fusedata.licenses import LICENSE_FILE
-from fusedata.publish.folder import Written, checksums, write_split
+from fusedata.publish.folder import SplitWriter, Written, checksums
 from fusedata.recipe import Recipe
+from fusedata.storage import locations
 from fusedata.store import replacing, writing
+from fusedata.winners import Winners
 
 CARDS = {"README.md": "dataset.md.j2", "README_zh.md": "dataset_zh.md.j2"}
 """The cards of a dataset folder and their templates: English, and Chinese for ModelScope."""
 
 
-def publish(folder: Path, datasets: Datasets, facts: Facts) -> None:
+def publish(folder: Path, found: Winners, facts: Facts) -> Datasets:
     """Write `folder`/sft and `folder`/dpo; a dataset without a row is not written. Raises RunError."""
+    counts = {}
     with replacing(folder) as new:
-        for kind, rows in (("sft", datasets.sft), ("dpo", datasets.dpo)):
-            if rows.height:
-                _publish(new / kind, kind, rows, facts)
+        for kind in found.shares:
+            data = _publish(new / kind, kind, found, facts) if found.shares[kind] else {}
+            counts[kind] = {split: data[split].rows if split in data else 0 for split in _SPLITS}
+    schemas = {kind: found.schema(kind) for kind in found.shares}
+    places, flaws = found.decided.places, found.decided.flaws
+    return Datasets(places, flaws, counts, lambda kind: _read(folder / kind, schemas[kind]))
 
 
-def _publish(folder: Path, kind: str, rows: pl.DataFrame, facts: Facts) -> None:
-    data, sums = _write(folder, rows), checksums(folder)
+_SPLITS = ("train", "test")
+
+
+def _publish(folder: Path, kind: str, found: Winners, facts: Facts) -> dict[str, Written]:
+    data, rows, whole = _write(folder, kind, found, facts.recipe.seed)
+    sums = checksums(folder)
     for name, template in CARDS.items():
         text = asset("cards", template).read_text(encoding="utf-8")
-        _text(folder / name, render(text, kind, rows, data, facts, sums))
+        _text(folder / name, render(text, kind, rows, data, facts, sums, whole))
     for name, picture in pictures(kind, rows, facts.recipe).items():
         _text(folder / name, picture)
     _text(folder / LICENSE_FILE, license_file(licences(rows, facts.recipe)))
     _text(folder / "recipe.toml", recipe_toml(facts.recipe))
-    every = orjson.dumps(checksums(folder), option=orjson.OPT_INDENT_2).decode()
+    every = orjson.dumps(checksums(folder, known=sums), option=orjson.OPT_INDENT_2).decode()
     _text(folder / "checksums.json", every + "\n")
+    return data
 
 
-def _write(folder: Path, rows: pl.DataFrame) -> dict[str, Written]:
-    splits = {"train": rows.filter(~pl.col("test")), "test": rows.filter("test")}
-    return {split: write_split(folder, split, part.drop("test")) for split, part in splits.items() if part.height}
+def _write(folder: Path, kind: str, found: Winners, seed: int) -> tuple[dict[str, Written], pl.DataFrame, pl.DataFrame]:
+    """Write the splits; give what was written, all rows without their texts, and those that a card shows."""
+    schema = found.schema(kind)
+    columns = {name: dtype for name, dtype in schema.items() if name != "test"}
+    whole = pl.DataFrame(schema=schema)
+    rows = []
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(SplitWriter(folder, split, columns)) for split in _SPLITS}
+        thread = stack.enter_context(ThreadPoolExecutor(1))  # compresses while the next rows are put together
+        before: Future[None] | None = None
+        for frame in found.frames(kind):
+            rows.append(frame.drop(texts(frame)))
+            whole = shown(pl.concat([whole, frame]), seed)
+            if before:
+                before.result()
+            before = thread.submit(_split, writers, frame)
+        if before:
+            before.result()
+    written = {split: writer.written for split, writer in writers.items()}
+    return {split: own for split, own in written.items() if own.rows}, pl.concat(rows), whole
+
+
+def _split(writers: Mapping[str, SplitWriter], rows: pl.DataFrame) -> None:
+    for split, own in (("train", rows.filter(~pl.col("test"))), ("test", rows.filter("test"))):
+        writers[split].write(own.drop("test"))
+
+
+def _read(folder: Path, schema: pl.Schema) -> pl.DataFrame:
+    """Read a dataset of `publish` with a last column `test`, sorted by prompt_id and source model. Raises RunError."""
+    frames = [pl.DataFrame(schema=schema)]
+    for split in _SPLITS:
+        if paths := sorted((folder / "data").glob(f"{split}-*.parquet")):
+            rows = pl.scan_parquet(locations(paths), glob=False, hive_partitioning=False)
+            frames.append(rows.with_columns(test=pl.lit(split == "test")).cast(schema).collect())
+    return pl.concat(frames).sort("prompt_id", "source_model")
 
 
 def _text(path: Path, text: str) -> None:

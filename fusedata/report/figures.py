@@ -7,7 +7,8 @@ from itertools import pairwise
 import orjson
 import polars as pl
 
-from fusedata.dataset import Tables, placed, run_tables
+from fusedata.candidates import Tables, run_tables
+from fusedata.dataset import placed
 from fusedata.errors import RunError
 from fusedata.funnel import composition, dropped
 from fusedata.readers import collect_files, recipe_of, scan_dataset
