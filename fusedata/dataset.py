@@ -11,7 +11,6 @@ from fusedata.recipe import Recipe
 from fusedata.schema import MESSAGES
 from fusedata.select import Selection, select
 from fusedata.split import assign, held_out
-from fusedata.store import collect
 
 _SIDES = ("chosen", "rejected")
 _COMMON = {
@@ -116,18 +115,25 @@ class Datasets:
 
 def decide(tables: Tables, recipe: Recipe) -> Decided:
     """Select and split, on keys and numbers alone. Raises RunError."""
-    found, selection, places = placed(tables, recipe, located=True)
-    flaws = _flaws(found, tables.prompts)
-    del found
+    return decided(candidates(tables, located=True), tables, recipe)
+
+
+def decided(found: pl.DataFrame, tables: Tables, recipe: Recipe) -> Decided:
+    """Select and split what was `found`, located candidates."""
+    selection, places = _placed(found, tables, recipe)
     fed = {"sft": selection.sft, "dpo": selection.pairs}
     keys = {kind: _fed(rows, places, kind) for kind, rows in fed.items()}
     test = held_out([rows["prompt_id"] for rows in keys.values()], recipe.split.test, recipe.seed)
-    return Decided(keys, places, test, flaws)
+    return Decided(keys, places, test, _flaws(found, tables.prompts))
 
 
-def placed(tables: Tables, recipe: Recipe, *, located: bool = False) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
+def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
     """Select and split, without texts: the candidates, the selection, and where each prompt goes. Raises RunError."""
-    found = collect(candidates(tables, located=located), tables.all())
+    found = candidates(tables)
+    return found, *_placed(found, tables, recipe)
+
+
+def _placed(found: pl.DataFrame, tables: Tables, recipe: Recipe) -> tuple[Selection, pl.DataFrame]:
     selection = select(
         found.lazy(),
         checked=recipe.correctness is not None,
@@ -136,7 +142,7 @@ def placed(tables: Tables, recipe: Recipe, *, located: bool = False) -> tuple[pl
         sft=recipe.sft,
         screened=bool(tables.flaws),
     )
-    return found, selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
+    return selection, assign(tables.prompts, selection, recipe.split, recipe.seed)
 
 
 def _fed(rows: pl.DataFrame, places: pl.DataFrame, kind: str) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Where a row comes from, and why it is this one: a prompt's corpus, and what each source gave. A reader."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -77,8 +77,8 @@ def lineage(run: Run, prompt_id: str) -> Lineage | None:
 
 def _offers(run: Run, prompts: pl.DataFrame, recipe: Recipe) -> Iterator[Offer]:
     tables = run_tables(run, prompts)
-    for label, parts in zip(run.labels("responses"), tables.responses, strict=True):
-        found, selection, _ = placed(replace(tables, responses=[parts]), recipe)
+    for label, own in zip(run.labels("responses"), tables.sources(), strict=True):
+        found, selection, _ = placed(own, recipe)
         if found.height:
             yield _offer(label, found, next(selection.reasons.iter_rows(named=True), {}), recipe)
 

@@ -73,8 +73,8 @@ def _of_run(run: Run) -> Scores:
     """Give the responses that count, with every reward in the run's folder: also those of a recipe before this one."""
     recipe, prompts = recipe_of(run), read_prompts(run)
     tables = run_tables(run, prompts)
-    answers = candidates(tables).drop("reward")
-    found = collect(answers.filter(pl.col("flaw").is_null()) if tables.flaws else answers, tables.all())
+    found = candidates(tables).drop("reward")
+    found = found.filter(pl.col("flaw").is_null()) if tables.flaws else found
     found = found.cast({"prompt_id": pl.String, "source_model": pl.String})
     rows = found.join(_rewards(run, tables.rewards), on=[*KEY, "text_id"]).select(*_ROW).cast(_ROW)  # type: ignore[arg-type]
     scorer = recipe.reward.model if recipe.reward else None

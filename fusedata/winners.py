@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fusedata.candidates import Tables, numbered
 from fusedata.dataset import Datasets, Decided, decide, schemas, shaped, sides
 from fusedata.recipe import Recipe
-from fusedata.storage import is_url, remove
+from fusedata.storage import is_url, remove, unwritable
 from fusedata.store import Parts, batches
 
 SHARE = 40_000
@@ -75,19 +75,24 @@ class Winners:
 
 
 @contextmanager
-def winners(tables: Tables, decided: Decided, recipe: Recipe, beside: Path | None = None) -> Iterator[Winners]:
-    """Read what was decided: rows can be had as long as this is entered. Raises RunError.
+def winners(
+    tables: Tables, decided: Decided, recipe: Recipe, beside: Path | None = None, share: int = SHARE
+) -> Iterator[Winners]:
+    """Read what was decided: rows can be had as long as this is entered, `share` responses at a time. Raises RunError.
 
     Texts lie meanwhile in a folder `beside`, of the size of the datasets, or where the system keeps temporary files.
     """
     with _scratch(beside) as folder:
         shares, first = {}, 1
         for kind, keys in decided.keys.items():
-            shares[kind] = list(enumerate(_cut(keys), start=first))
+            shares[kind] = list(enumerate(_cut(keys, share), start=first))
             first += len(shares[kind])
         for row, parts in (("row", tables.responses), ("verdict_row", tables.verdicts), ("reward_row", tables.rewards)):
             wanted = [_places(shares[kind], row) for kind in shares]
-            _distribute(parts, _COLUMNS[row], wanted, folder, row)
+            try:
+                _distribute(parts, _COLUMNS[row], wanted, folder, row)
+            except OSError as error:
+                raise unwritable(folder, error) from error
         yield Winners(recipe, tables.prompts, decided, folder, shares)
 
 
@@ -123,10 +128,9 @@ def _of_prompts(prompts: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     return prompts.select("prompt_id", "corpus", "corpus_row", "messages", license=license_)
 
 
-def _cut(keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _cut(keys: pl.DataFrame, share: int) -> Iterator[pl.DataFrame]:
     """Cut keys, which are sorted by prompt, where shares hold enough responses."""
-    responses = len(sides(keys)) or 1
-    size = max(SHARE // responses, -(-keys.height // _MOST_SHARES))
+    size = max(share // (len(sides(keys)) or 1), -(-keys.height // _MOST_SHARES), 1)
     yield from keys.iter_slices(size)
 
 

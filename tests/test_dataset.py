@@ -138,7 +138,7 @@ def test_a_pair_across_models_names_both(tmp_path: Path) -> None:
 def test_responses_to_other_prompts_are_left_aside(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, *PAIR, said("four", 0.2, prompt_id="gone"))
     wanted = Tables(prompts("p"), tables.responses, tables.verdicts, tables.rewards)
-    assert set(candidates(wanted).collect()["prompt_id"]) == {"p"}
+    assert set(candidates(wanted)["prompt_id"]) == {"p"}
     assert assemble(wanted, recipe()).places["prompt_id"].to_list() == ["p"]
 
 
@@ -186,7 +186,7 @@ def test_a_prompt_without_a_gold_answer_keeps_its_verdicts(tmp_path: Path) -> No
 
 
 def test_candidates_hold_no_text(tmp_path: Path) -> None:
-    names = candidates(tables_of(tmp_path, *PAIR)).collect_schema().names()
+    names = candidates(tables_of(tmp_path, *PAIR)).columns
     assert names == ["prompt_id", "source_model", "sample", "text_id", "passed", "reward"]
 
 

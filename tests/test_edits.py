@@ -103,7 +103,7 @@ def test_no_candidate_stands_twice_after_the_corpora_change_places(tmp_path):
         ]
         twin_build(recipe_over(tmp_path / "a.jsonl", corpora=both)).run(tmp_path / "run")
     run = read_run(tmp_path / "run")
-    rows = candidates(run_tables(run, read_prompts(run))).collect()
+    rows = candidates(run_tables(run, read_prompts(run)))
     assert rows.height > 0
     assert rows.select(KEY).is_unique().all()
 
@@ -121,7 +121,7 @@ def test_no_candidate_stands_twice_where_two_corpora_carry_the_same_answer_of_on
         twin_build(recipe).run(tmp_path / "run")
     twin_build(recipe).run(tmp_path / "fresh")
     run = read_run(tmp_path / "run")
-    assert candidates(run_tables(run, read_prompts(run))).select(KEY).collect().is_unique().all()
+    assert candidates(run_tables(run, read_prompts(run))).select(KEY).is_unique().all()
     assert dataset_bytes(tmp_path / "run") == dataset_bytes(tmp_path / "fresh")
     tables = opened(tmp_path / "run").tables
     assert all(tables[name].select(KEY).collect().height == 6 for name in ("responses", "verdicts", "rewards"))
