@@ -80,8 +80,8 @@ def push_trained(
     import json
 
     from fusedata.cli.progress import TerminalReporter
-    from fusedata.train.fit import RECORD
     from fusedata.train.push import push_models
+    from fusedata.train.record import RECORD
 
     name = json.loads((folders[0] / RECORD).read_bytes())["target"]
     target = chosen_model_target(name, hubs, repo, public=public)

@@ -1,5 +1,6 @@
 """`fusedata train`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,20 @@ if TYPE_CHECKING:
 @click.option("--stage", type=click.Choice(["sft", "dpo", "fuse"]), help="Default: told from the dataset's columns.")
 @click.option("--target", help="The published hyper-parameters in force: a target model of FuseChat-3.0.")
 @click.option("--model", help="The model to begin with: a folder or hub id (default: the target's own).")
-@click.option("--revision", help="The dataset's revision on its hub (default: the newest, recorded).")
+@click.option(
+    "--revision",
+    "revisions",
+    multiple=True,
+    help="The dataset's revision on its hub (default: the newest, recorded); of two datasets once for each.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Where the model goes (default: models/TARGET-STAGE).")
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a hyper-parameter.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Override a hyper-parameter; sft.FIELD and dpo.FIELD that of one stage.",
+)
 @click.option("--report-to", metavar="TRACKER", help="Log to a tracker that TRL knows: tensorboard, wandb, trackio, …")
 @click.option("--push", is_flag=True, help="Push what was trained; what follows says where.")
 @click.option("--to", "hubs", multiple=True, type=click.Choice(["hf", "modelscope"]), help="A hub to push to.")
@@ -36,16 +48,11 @@ if TYPE_CHECKING:
 @click.option("--tag", help="Name the release (default: model- and a digest of its files).")
 @click.option("--launch", metavar="NAME|FILE", help="Run under accelerate: multi-gpu, fsdp, zero3, or its own YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.pass_context
-def train_command(context: click.Context, /, launch: str | None, **options: Any) -> None:  # noqa: ANN401
+def train_command(**options: Any) -> None:  # noqa: ANN401
     """Train a target model: SFT, then DPO, on published datasets.
 
     A training that was stopped goes on from its last checkpoint: run the same command again.
     """
-    from fusedata.train.launch import launched
-
-    if launch:
-        context.exit(launched(launch))
     _train(**options)
 
 
@@ -54,11 +61,12 @@ def _train(
     stage: str | None,
     target: str | None,
     model: str | None,
-    revision: str | None,
+    revisions: tuple[str, ...],
     out: Path | None,
     *,
     overrides: tuple[str, ...],
     report_to: str | None,
+    launch: str | None,
     push: bool,
     hubs: "tuple[HubName, ...]",
     repo: str | None,
@@ -71,19 +79,26 @@ def _train(
 
     from fusedata.cli.push_command import chosen_model_target, push_trained, show_or_json
     from fusedata.cli.train_view import watching
+    from fusedata.train.launch import launched
     from fusedata.train.push import check_models
-    from fusedata.train.run import planned, run
+    from fusedata.train.run import check, planned, run
 
     is_first = os.environ.get("RANK", "0") == "0"
     overrides = (*overrides, f"tracker={report_to}") if report_to else overrides
+    steps = planned(datasets, stage, target, model, revisions=revisions, out=out, overrides=overrides)
+    if push and is_first:
+        stages = [step.stage for step in steps]
+        check_models(steps[0].target, stages, chosen_model_target(steps[0].target, hubs, repo, public=public))
+    # What would stop a later stage, or every process, is better known before the first step.
+    check(steps[0].model, steps if launch else steps[1:])
+    if launch:
+        sys.exit(launched(launch))
     trained: list[Trained] = []
-    for step in planned(datasets, stage, target, model, revision=revision, out=out, overrides=overrides):
-        if push and is_first and not trained:
-            stages = ("sft", "dpo") if stage == "fuse" else (step.stage,)
-            check_models(step.target, stages, chosen_model_target(step.target, hubs, repo, public=public))
-        for doubt in step.doubts:
+    for step in steps:
+        for doubt in step.doubts if is_first else ():
             click.echo(f"Warning: {doubt}.", err=True)
-        click.echo(f"{step.stage.upper()} of {step.model} on {step.dataset} → {step.out}", err=True)
+        if is_first:
+            click.echo(f"{step.stage.upper()} of {step.model} on {step.dataset} → {step.out}", err=True)
         with watching(step.stage.upper()) as said:
             trained.append(run(step, said, _shown))
         _curves(trained[-1], step.stage)

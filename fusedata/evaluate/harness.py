@@ -1,18 +1,21 @@
-"""Questions answered through lm-evaluation-harness: its models, batching and cache, tasks made of our questions."""
+"""Questions answered through lm-evaluation-harness: its models, its batches, its cache of answers."""
 
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from fusedata.errors import ConfigError, EngineError, MissingExtraError
 from fusedata.evaluate.tasks import Question
+from fusedata.quiet import quiet_loading
 from fusedata.schema import fingerprint
+from fusedata.storage import unwritable
 from fusedata.store import first_line
-from fusedata.weights import find_weights, load_arguments
+from fusedata.weights import Weights, find_weights, load_arguments
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,29 @@ def answer(
 ) -> dict[str, list[list[str]]]:
     """Give the model's answers to each question of each benchmark: one, and a second where more is asked `then`.
 
-    Answers are kept under `folder` as they come, so that a run that was stopped goes on. Raises EngineError,
+    Answers are kept under `folder` as they come, so that a run that was stopped goes on. Raises EngineError, RunError,
     MissingExtraError, ConfigError.
     """
+    from aiohttp import ClientError
+
     try:
         import lm_eval  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("evaluate", "fusedata evaluate") from error
     if not backend.served and backend.engine not in {"transformers", "vllm"}:
         raise ConfigError(f"--engine {backend.engine}: it is transformers, vllm, or the URL of a server (http…/v1).")
-    for name in ("lm_eval", "lm-eval"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    folder.mkdir(parents=True, exist_ok=True)
-    served, identity = _model(model, backend)
-    cache = folder / f"cache-{fingerprint({'model': identity, 'engine': backend.engine})}"
+    for name in ("lm_eval", "lm-eval", "asyncio"):  # they log what is raised anyway
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        found = _answers(served, asked, backend, cache)
-    except (OSError, ValueError, RuntimeError) as error:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    served, identity = _model(model, backend)
+    cache = folder / f"cache-{fingerprint({'model': identity, 'engine': backend.engine})}.db"
+    try:
+        return _answers(served, asked, backend, cache)
+    except (OSError, ValueError, RuntimeError, TemplateError, ClientError) as error:
         raise EngineError(f"{model}: the harness could not have it answer ({first_line(error)}).") from error
-    return found
 
 
 def _answers(
@@ -65,30 +72,22 @@ def _answers(
     backend: Backend,
     cache: Path,
 ) -> dict[str, list[list[str]]]:
-    import lm_eval
-
-    results = lm_eval.simple_evaluate(
-        model=served,
-        tasks=[_task(name, questions, backend) for name, questions in asked.items()],
-        apply_chat_template=True,
-        predict_only=True,
-        use_cache=str(cache),
-        bootstrap_iters=0,
-    )
-    found: dict[str, list[list[str]]] = {}
-    for name, questions in asked.items():
-        samples = sorted(results["samples"][_called(name)], key=lambda sample: sample["doc_id"])
-        answers = [[sample["resps"][0][0]] for sample in samples]
-        further = [number for number, question in enumerate(questions) if question.then]
-        turns = [_turns(questions[number], answers[number][0]) for number in further]
-        for number, text in zip(further, _replies(served, turns, backend, cache), strict=True):
-            answers[number].append(text)
-        found[name] = answers
-    return found
+    """Ask all first turns together, then all second ones."""
+    questions = [question for each in asked.values() for question in each]
+    first = _replies(served, [_turns(question) for question in questions], backend, cache)
+    answers = [[text] for text in first]
+    further = [number for number, question in enumerate(questions) if question.then]
+    turns = [_turns(questions[number], first[number]) for number in further]
+    for number, text in zip(further, _replies(served, turns, backend, cache), strict=True):
+        answers[number].append(text)
+    each = iter(answers)
+    return {name: [next(each) for _ in questions] for name, questions in asked.items()}
 
 
-def _turns(question: Question, answered: str) -> list[dict[str, str]]:
-    turns = (("user", question.prompt), ("assistant", answered), ("user", question.then or ""))
+def _turns(question: Question, answered: str | None = None) -> list[dict[str, str]]:
+    turns = [("user", question.prompt)]
+    if answered is not None:
+        turns += [("assistant", answered), ("user", question.then or "")]
     return [{"role": role, "content": content} for role, content in turns]
 
 
@@ -98,46 +97,19 @@ def _replies(
     backend: Backend,
     cache: Path,
 ) -> list[str]:
-    """Let the model go on with conversations: tasks of the harness know first turns alone."""
+    """Let the model go on with conversations; what it said before comes out of the cache."""
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import CachingLM
 
     if not conversations:
         return []
-    settings = _generation(backend)
+    settings = {"until": [], "do_sample": False, "max_gen_toks": backend.max_tokens}
     requests = [
         Instance("generate_until", {}, (served.apply_chat_template(list(turns)), dict(settings)), number)
         for number, turns in enumerate(conversations)
     ]
-    replies: list[str] = CachingLM(served, f"{cache}_second.db").generate_until(requests)
+    replies: list[str] = CachingLM(served, str(cache)).generate_until(requests)
     return replies
-
-
-def _generation(backend: Backend) -> dict[str, Any]:
-    return {"until": [], "do_sample": False, "max_gen_toks": backend.max_tokens}
-
-
-def _called(name: str) -> str:
-    return "fusedata_" + re.sub(r"\W", "_", name)
-
-
-def _task(name: str, questions: Sequence[Question], backend: Backend) -> dict[str, Any]:
-    def rows(**_: object) -> dict[str, Any]:
-        from datasets import Dataset
-
-        return {"test": Dataset.from_list([{"prompt": question.prompt} for question in questions])}
-
-    return {
-        "task": _called(name),
-        "custom_dataset": rows,
-        "test_split": "test",
-        "output_type": "generate_until",
-        "doc_to_text": lambda row: row["prompt"],
-        "doc_to_target": "",
-        "num_fewshot": 0,
-        "generation_kwargs": _generation(backend),
-        "metric_list": [{"metric": "bypass"}],
-    }
 
 
 def _model(model: str, backend: Backend) -> tuple[Any, str]:
@@ -169,9 +141,20 @@ def _model(model: str, backend: Backend) -> tuple[Any, str]:
                 "--engine vllm: the harness takes the package vllm alone: pip install 'fusedata[vllm]'; with another"
                 " build of vLLM, serve the model and name the server's URL."
             ) from error
+    loaded, tokenizer = _loaded(weights, dtype)
+    loaded = loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    return get_model("hf")(pretrained=loaded, tokenizer=tokenizer, batch_size=backend.batch_size), weights.revision
+
+
+def _loaded(weights: Weights, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    loaded = AutoModelForCausalLM.from_pretrained(weights.source, dtype=dtype, **load_arguments(weights))
-    loaded = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    tokenizer = AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
-    return get_model("hf")(pretrained=loaded, tokenizer=tokenizer, batch_size=backend.batch_size), weights.revision
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
+            loaded = AutoModelForCausalLM.from_pretrained(weights.source, dtype=dtype, **load_arguments(weights))
+    except Exception as error:  # whatever a damaged file makes foreign code raise
+        raise EngineError(f"{weights.source}: transformers cannot load it ({first_line(error)}).") from error
+    if not tokenizer.chat_template:
+        raise EngineError(f"{weights.source}: its tokenizer has no chat template: name an instruction model.")
+    return loaded.eval(), tokenizer

@@ -156,7 +156,7 @@ def _folder(model: str) -> str:
 
 def trained_from(model: str) -> str | None:
     """Read what a folder was trained from: the first of its stages' models; None where nothing tells it."""
-    base = None
-    while (record := Path(base or model) / TRAINED).is_file():
-        base = str(json.loads(record.read_bytes())["model"])
-    return base
+    seen = [model]
+    while (record := Path(seen[-1]) / TRAINED).is_file() and seen.count(seen[-1]) == 1:
+        seen.append(str(json.loads(record.read_bytes())["model"]))
+    return seen[-1] if len(seen) > 1 else None

@@ -1,33 +1,31 @@
 """One stage of training: TRL does it; what is handed over, resumed and kept is decided here."""
 
-import json
-import os
+import errno
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from fusedata.card_parts import license_file
-from fusedata.errors import ConfigError, MissingExtraError
+from fusedata.errors import ConfigError, EngineError, MissingExtraError, RunError
 from fusedata.licenses import LICENSE_FILE
 from fusedata.quiet import quiet_loading
-from fusedata.store import writing
+from fusedata.store import first_line, writing
 from fusedata.train.card import licences, model_card
 from fusedata.train.checks import SIDES, Checked, Seen, check_mask, checked, seen
-from fusedata.train.model import adapter, load, merge
+from fusedata.train.model import adapter, load, load_tokenizer, merge
 from fusedata.train.outcome import Checkpoint, better, draw, finished, history, publish, sweep
+from fusedata.train.record import RECORD, claim, devices, recorded, write
 from fusedata.train.settings import Settings, Stage
 from fusedata.weights import Weights
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-RECORD = "train.json"
-_LIBRARIES = ("torch", "transformers", "trl", "accelerate", "datasets")
 Said = Callable[[Mapping[str, float]], None]
 """Told what is logged: step, epoch, loss, learning_rate, …; `total` steps with the first."""
 
@@ -63,78 +61,68 @@ def fit(task: Task, out: Path, said: Said, shown: Callable[[Checked, Seen], None
     """
     try:
         import trl
-        from transformers import AutoTokenizer, PrinterCallback
+        from transformers import PrinterCallback
     except ImportError as error:
         raise MissingExtraError("train", "Training") from error
-    with quiet_loading():
-        tokenizer = AutoTokenizer.from_pretrained(task.weights.source, **task.weights.arguments)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer = load_tokenizer(task.weights)
     _check_tracker(task.settings.tracker)
     rows = checked(task.stage, task.train, task.test, tokenizer, task.settings)
     checkpoints = out / "checkpoints"
-    record = _record(task, rows)
+    # Before the model is loaded: DeepSpeed and FSDP tell by the configuration how to load it.
+    config = _config(trl.SFTConfig if task.stage == "sft" else trl.DPOConfig, task, checkpoints, rows)
+    record = recorded(task.stage, task.facts, task.settings, rows, config.to_dict())
     with _first() as is_first:
         if is_first:
-            _begin(out, record)
+            claim(out, record)
             sweep(checkpoints)
-    arguments = _arguments(task, checkpoints, bool(rows.test.height))
-    config, trainer_class = {
-        "sft": (trl.SFTConfig, trl.SFTTrainer),
-        "dpo": (trl.DPOConfig, trl.DPOTrainer),
-    }[task.stage]
-    with _quiet():
-        trainer = trainer_class(
-            model=load(task.weights, task.settings, bf16=arguments["bf16"]),
-            args=config(**arguments),
-            train_dataset=_dataset(rows.train, task.stage),
-            eval_dataset=_dataset(rows.test, task.stage) if rows.test.height else None,
-            processing_class=tokenizer,
-            peft_config=adapter(task.settings),
-            callbacks=[_listener(said)],
-        )
-    trainer.remove_callback(PrinterCallback)
-    example = _example(trainer, rows, task, tokenizer)
-    if trainer.is_world_process_zero():
-        shown(rows, example)
-    last = finished(checkpoints)
-    with _no_bars():
-        trainer.train(resume_from_checkpoint=str(last[-1].folder) if last else None)
-    return _finish(trainer, task, rows, out, record, example)
+    with _told(out):
+        with _quiet():
+            trainer = (trl.SFTTrainer if task.stage == "sft" else trl.DPOTrainer)(
+                model=load(task.weights, task.settings, bf16=config.bf16),
+                args=config,
+                train_dataset=_dataset(rows.train, task.stage),
+                eval_dataset=_dataset(rows.test, task.stage) if rows.test.height else None,
+                processing_class=tokenizer,
+                peft_config=adapter(task.settings),
+                callbacks=[_listener(said)],
+                **_reference(task, bf16=config.bf16),
+            )
+        trainer.remove_callback(PrinterCallback)
+        example = _example(trainer, rows, task, tokenizer)
+        if trainer.is_world_process_zero():
+            shown(rows, example)
+        last = finished(checkpoints)
+        with _no_bars():
+            trainer.train(resume_from_checkpoint=str(last[-1].folder) if last else None)
+        return _finish(trainer, task, rows, out, record, example)
 
 
-def _record(task: Task, rows: Checked) -> dict[str, Any]:
-    """What the training depends on."""
-    return {
-        "stage": task.stage,
-        **task.facts,
-        "settings": task.settings.model_dump(),
-        "rows": {"train": rows.train.height, "test": rows.test.height, **rows.counts},
-        "devices": _devices(),
-        "versions": {name: version(name) for name in _LIBRARIES},
-    }
+def _reference(task: Task, *, bf16: bool) -> dict[str, Any]:
+    """Load the reference of DPO where it is needed beside the model: TRL would fetch it anew, at no revision."""
+    if task.stage == "sft" or task.settings.lora_rank or task.settings.precompute_reference:
+        return {}
+    return {"ref_model": load(task.weights, task.settings, bf16=bf16)}
 
 
-def _begin(out: Path, record: dict[str, Any]) -> None:
-    """Write what is in force; a folder that holds another training is refused. Raises ConfigError."""
-    path = out / RECORD
-    if path.exists():
-        before = json.loads(path.read_bytes())
-        names = [name for name in record if before.get(name) != record[name] and name not in {"versions", "devices"}]
-        if names:
-            found = "; ".join(f"{name} was {_short(before.get(name))}, is {_short(record[name])}" for name in names)
-            raise ConfigError(f"{out}: holds another training ({found}): name another --out, or remove the folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(path, record)
+_NO_MEMORY = re.compile("out of memory|not enough memory|cannot allocate memory", re.IGNORECASE)
+_UNWRITABLE = {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT}
 
 
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004
-
-
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    with writing(path) as file:
-        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Say in one sentence what a training commonly breaks by: memory, and disks."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        remedy = "make room, then run the same command again: it goes on from its last checkpoint"
+        raise RunError(f"{out}: cannot be written ({first_line(error)}): {remedy}.") from error
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        remedy = "try device_batch=1, gradient_checkpointing=true, lora_rank=16, or --launch fsdp or zero3"
+        raise EngineError(f"The training does not fit into memory ({first_line(error)}): {remedy}.") from error
 
 
 def _check_tracker(name: str) -> None:
@@ -148,18 +136,22 @@ def _check_tracker(name: str) -> None:
         raise ConfigError(f"tracker {name}: it is not installed here: install it (pip install {name}).")
 
 
-def _devices() -> int:
-    """Count the processes of this training, one a device."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def accumulated(settings: Settings, devices: int) -> int:
+def accumulated(settings: Settings, processes: int) -> int:
     """Give the passes that make one step of `batch` rows. Raises ConfigError where they do not come out even."""
-    rows = settings.device_batch * devices
+    rows = settings.device_batch * processes
     if settings.batch % rows:
-        found = f"{devices} devices times device_batch {settings.device_batch} is {rows}, which does not divide it"
+        found = f"{processes} devices times device_batch {settings.device_batch} is {rows}, which does not divide it"
         raise ConfigError(f"batch {settings.batch}: {found}: change device_batch, or the number of devices.")
     return settings.batch // rows
+
+
+def _config(kind: Any, task: Task, checkpoints: Path, rows: Checked) -> Any:  # noqa: ANN401 - classes of TRL
+    """Make TRL's configuration. Raises ConfigError for what this machine cannot do."""
+    arguments = _arguments(task, checkpoints, bool(rows.test.height))
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise ConfigError(f"--set: {first_line(error)}.") from error
 
 
 def _arguments(task: Task, checkpoints: Path, held_out: bool) -> dict[str, Any]:
@@ -176,7 +168,7 @@ def _arguments(task: Task, checkpoints: Path, held_out: bool) -> dict[str, Any]:
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.device_batch,
         "per_device_eval_batch_size": settings.device_batch,
-        "gradient_accumulation_steps": accumulated(settings, _devices()),
+        "gradient_accumulation_steps": accumulated(settings, devices()),
         "lr_scheduler_type": settings.schedule,
         "warmup_steps": settings.warmup,
         "weight_decay": settings.weight_decay,
@@ -211,8 +203,8 @@ def _example(trainer: Any, rows: Checked, task: Task, tokenizer: Any) -> Seen:  
     """Show the first row as the loss sees it, and hold it to the response. Raises ConfigError."""
     shown = seen(task.stage, trainer.train_dataset[0], tokenizer)
     if not task.settings.packing and task.settings.longer == "drop":
-        response = rows.train[SIDES[task.stage][0]][0][0]["content"]
-        check_mask(shown, response)
+        first = rows.train.row(0, named=True)
+        check_mask(shown, first["prompt"], first[SIDES[task.stage][0]][0]["content"])
     return shown
 
 
@@ -279,7 +271,7 @@ def _finish(trainer: Any, task: Task, rows: Checked, out: Path, record: dict[str
         draw(log, task.stage, out / "curves.png")
         kept = {"step": best.step, "metric": best.metric}
         record = {**record, "kept": kept, "log": log}
-        _write(out / RECORD, record)
+        write(out / RECORD, record)
         with writing(out / "README.md") as file:
             file.write(model_card(record).encode())
         with writing(out / LICENSE_FILE) as file:

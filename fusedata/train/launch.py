@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from fusedata.assets import asset
@@ -16,16 +17,29 @@ def configurations() -> dict[str, Path]:
 def launched(name: str) -> int:
     """Run this command line under `accelerate launch`, with a shipped configuration or a file; give its exit status.
 
-    Raises ConfigError.
+    A shipped configuration runs a process on every GPU. Raises ConfigError.
     """
     shipped = configurations()
     path = shipped.get(name, Path(name))
     if not path.is_file():
         known = ", ".join(shipped)
         raise ConfigError(f"--launch {name}: there is no such configuration; there are {known}, or give a YAML file.")
-    rest = _without_launch(sys.argv[1:])
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
-    return subprocess.run([*start, "-m", "fusedata", *rest], check=False).returncode  # noqa: S603 - our own command
+    options = ["--config_file", str(path)]
+    if name in shipped:
+        options += ["--num_processes", str(_gpus(name))]
+    start = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "fusedata"]
+    return subprocess.run([*start, *_without_launch(sys.argv[1:])], check=False).returncode  # noqa: S603 - our own command
+
+
+def _gpus(name: str) -> int:
+    """Count the GPUs of this machine. Raises ConfigError where a shipped configuration cannot run."""
+    import torch
+
+    if name == "zero3" and find_spec("deepspeed") is None:
+        raise ConfigError("--launch zero3: DeepSpeed is not installed: pip install deepspeed.")
+    if not torch.cuda.is_available():
+        raise ConfigError(f"--launch {name}: there is no GPU here: leave it out, or give a YAML file of accelerate's.")
+    return int(torch.cuda.device_count())
 
 
 def _without_launch(arguments: list[str]) -> list[str]:

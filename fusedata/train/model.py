@@ -1,16 +1,45 @@
 """The model that is trained: loaded, quantised, given adapters, and merged with them at the end."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fusedata.errors import ConfigError, MissingExtraError
+from fusedata.errors import ConfigError, EngineError, FusedataError, MissingExtraError
 from fusedata.quiet import quiet_loading
+from fusedata.store import first_line
 from fusedata.train.settings import Settings
 from fusedata.weights import Weights, load_arguments
 
 
+@contextmanager
+def _loading(weights: Weights) -> Iterator[None]:
+    """Load in silence. Raises EngineError for files that are damaged or not there."""
+    try:
+        with quiet_loading():
+            yield
+    except (FusedataError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # whatever a damaged file makes foreign code raise
+        if "out of memory" in str(error):
+            raise
+        raise EngineError(f"{weights.source}: transformers cannot load it ({first_line(error)}).") from error
+
+
+def load_tokenizer(weights: Weights) -> Any:  # noqa: ANN401 - a tokenizer of transformers
+    """Load the tokenizer of a model, with something to pad by. Raises EngineError, MissingExtraError."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("train", "Training") from error
+    with _loading(weights):
+        tokenizer = AutoTokenizer.from_pretrained(weights.source, **weights.arguments)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
 def load(weights: Weights, settings: Settings, *, bf16: bool) -> Any:  # noqa: ANN401 - a model of transformers
-    """Load what is trained: float32 weights, or narrow ones where adapters alone are trained."""
+    """Load what is trained: float32 weights, or narrow ones where adapters alone are trained. Raises EngineError."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -19,7 +48,7 @@ def load(weights: Weights, settings: Settings, *, bf16: bool) -> Any:  # noqa: A
         loading["quantization_config"] = _four_bits()
     # Weights are trained in float32 under autocast, as TRL does; frozen ones may be as narrow as what they are used in.
     narrow = bf16 and settings.lora_rank is not None
-    with quiet_loading():
+    with _loading(weights):
         model = AutoModelForCausalLM.from_pretrained(
             weights.source, dtype=torch.bfloat16 if narrow else torch.float32, **loading
         )

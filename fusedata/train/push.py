@@ -16,7 +16,7 @@ from fusedata.publishing import HubName, ModelRepo
 from fusedata.push import make_hub as make_any_hub
 from fusedata.store import first_line
 from fusedata.train.card import licences, model_card, published
-from fusedata.train.fit import RECORD
+from fusedata.train.record import RECORD
 
 _CONFIG = "config.json"
 _TRAVELS = (

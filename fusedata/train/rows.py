@@ -21,6 +21,8 @@ _COLUMNS = {"sft": {"completion": "response"}, "dpo": {"chosen": "chosen", "reje
 class Rows(NamedTuple):
     """The rows of one stage: `prompt` and `completion`, or `prompt`, `chosen` and `rejected`, lists of turns each.
 
+    `split` and `row` say where they stand in the dataset.
+
     `test` is empty where nothing can be held out; `identity` says what was read: name, revision, and a digest of the
     files, and the licences of its sources.
     """
@@ -48,7 +50,7 @@ def read_rows(name: str, stage: Stage | None, *, share: float, seed: int, revisi
     train, held = rows.filter(~test), rows.filter(test)
     if not held.height:
         train, held = _held_out(train, share, seed)
-    train, held = (frame.sort("split", "row").select(list(columns)) for frame in (train, held))
+    train, held = (frame.sort("split", "row") for frame in (train, held))
     identity = {"dataset": name, "revision": found.commit, "files": _digest(dataset), "licences": _licences(dataset)}
     return Rows(dataset.kind, train, held, identity)
 

@@ -1,13 +1,16 @@
 """The stages in order: what each begins with, what it is trained on, and where it goes."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from fusedata.errors import ConfigError
-from fusedata.train.checks import Checked, Seen
-from fusedata.train.fit import RECORD, Said, Task, Trained, fit
+from fusedata.train.checks import Checked, Seen, checked
+from fusedata.train.fit import Said, Task, Trained, accumulated, fit
+from fusedata.train.model import load_tokenizer
+from fusedata.train.record import RECORD, devices
 from fusedata.train.rows import Rows, read_rows
 from fusedata.train.settings import TARGETS, Settings, Stage, Target, doubts, find_target, settings_for
 from fusedata.weights import find_weights
@@ -33,11 +36,11 @@ def planned(
     target: str | None,
     model: str | None,
     *,
-    revision: str | None = None,
+    revisions: Sequence[str] = (),
     out: Path | None = None,
     overrides: Sequence[str] = (),
-) -> Iterator[Step]:
-    """Give the stages that a command line asks for, each after the one before it was trained.
+) -> list[Step]:
+    """Give the stages that a command line asks for, with all their rows: each begins with the one before it.
 
     `stage` is sft, dpo, fuse (SFT, then DPO from its model), or None: told from the columns. The target is read from
     what an earlier stage wrote, where `model` is its folder. Raises ConfigError and what reading datasets raises.
@@ -45,19 +48,18 @@ def planned(
     name = target or _target_of(model)
     preset = find_target(name)
     begin, folder = model or preset.model, out or Path("models") / f"{name}-{stage or 'train'}"
-    if stage != "fuse":
-        if len(datasets) > 1:
-            raise ConfigError("--dataset stands several times: give one, or --stage fuse with SFT and DPO in order.")
-        yield _step(datasets[0], stage, (name, preset), begin, folder, revision, overrides)
-        return
-    if len(datasets) > 2:  # noqa: PLR2004
-        raise ConfigError("--stage fuse takes one dataset that holds both stages, or two: SFT first, then DPO.")
-    both: tuple[Stage, Stage] = ("sft", "dpo")
-    for place, each in enumerate(both):
-        yield _step(
-            datasets[min(place, len(datasets) - 1)], each, (name, preset), begin, folder / each, revision, overrides
+    if len(datasets) > (2 if stage == "fuse" else 1):
+        raise ConfigError(
+            "--dataset stands too often: give one, or with --stage fuse one that holds both stages, or SFT and DPO."
         )
-        begin = str(folder / each)
+    if len(revisions) not in {0, len(datasets)}:
+        raise ConfigError(f"--revision stands {len(revisions)} times, --dataset {len(datasets)} times: one for each.")
+    found = list(zip_longest(datasets, revisions))
+    if stage != "fuse":
+        told: Stage | None = "sft" if stage == "sft" else "dpo" if stage == "dpo" else None
+        return [_step(found[0], told, (name, preset), begin, folder, overrides)]
+    sft = _step(found[0], "sft", (name, preset), begin, folder / "sft", overrides)
+    return [sft, _step(found[-1], "dpo", (name, preset), str(sft.out), folder / "dpo", overrides)]
 
 
 def _target_of(model: str | None) -> str:
@@ -78,20 +80,32 @@ def _base(model: str) -> str:
 
 
 def _step(
-    dataset: str,
-    stage: str | None,
+    dataset: tuple[str, str | None],
+    stage: Stage | None,
     target: tuple[str, Target],
     model: str,
     out: Path,
-    revision: str | None,
     overrides: Sequence[str],
 ) -> Step:
-    name, preset = target
-    known: Stage | None = "sft" if stage == "sft" else "dpo" if stage == "dpo" else None
-    drawn = settings_for(preset, known or "sft", overrides)
-    rows = read_rows(dataset, known, share=drawn.held_out, seed=drawn.seed, revision=revision)
-    settings = settings_for(preset, rows.stage, overrides)
-    return Step(rows.stage, name, model, dataset, rows, settings, out, tuple(doubts(settings, rows.stage)))
+    name, revision = dataset
+    drawn = settings_for(target[1], stage or "sft", overrides)
+    rows = read_rows(name, stage, share=drawn.held_out, seed=drawn.seed, revision=revision)
+    settings = settings_for(target[1], rows.stage, overrides)
+    if (settings.held_out, settings.seed) != (drawn.held_out, drawn.seed):  # of the stage that the columns told
+        rows = read_rows(name, rows.stage, share=settings.held_out, seed=settings.seed, revision=revision)
+    doubted = doubts(settings, rows.stage)
+    if rows.stage == "dpo" and model == target[1].model:
+        doubted.append("DPO begins with the target itself, the method with its SFT model (--model FOLDER)")
+    return Step(rows.stage, target[0], model, name, rows, settings, out, tuple(doubted))
+
+
+def check(model: str, steps: Sequence[Step]) -> None:
+    """Check the rows of `steps` by the tokenizer of `model`, which they begin with. Raises as `run` does."""
+    if steps:
+        tokenizer = load_tokenizer(find_weights(model))
+    for step in steps:
+        accumulated(step.settings, devices())
+        checked(step.stage, step.rows.train, step.rows.test, tokenizer, step.settings)
 
 
 def run(step: Step, said: Said, shown: Callable[[Checked, Seen], None]) -> Trained:

@@ -16,6 +16,7 @@ from fusedata.corpus import Count, Text
 from fusedata.errors import ConfigError
 
 Stage = Literal["sft", "dpo"]
+Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "inverse_sqrt"]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -32,7 +33,7 @@ class Settings(Model):
     """Tokens of prompt and response together, by the target's own tokenizer and chat template."""
     longer: Literal["drop", "cut"] = "drop"
     """What becomes of rows with more: left out and counted, or cut at their end."""
-    schedule: Text = "cosine"
+    schedule: Schedule = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -100,37 +101,49 @@ def find_target(name: str) -> Target:
 def settings_for(target: Target, stage: Stage, overrides: Iterable[str] = ()) -> Settings:
     """Give the published settings of a stage with `overrides` (`field=value`, as TOML spells values) in their place.
 
-    Raises ConfigError for a field that there is not, or a value that does not fit it.
+    `sft.field=value` and `dpo.field=value` are for that stage alone. Raises ConfigError for a field that there is not,
+    or a value that does not fit it.
     """
     data: dict[str, Any] = (
         {"learning_rate": target.sft, "epochs": 3.0}
         if stage == "sft"
         else {"learning_rate": target.dpo, "epochs": 1.0, "beta": target.beta, "loss": target.loss}
     )
-    settings = validate(Settings, data | dict(map(_override, overrides)), "--set")
+    told = sorted(map(_override, overrides), key=lambda one: one[0] is not None)  # a stage's own comes last, and wins
+    data |= {field: value for of, field, value in told if of in {None, stage}}
+    settings = validate(Settings, data, "--set")
     if settings.quantize and settings.lora_rank is None:
         raise ConfigError("--set quantize=true: 4-bit weights are frozen: give lora_rank too (--set lora_rank=16).")
     return settings
 
 
-def _override(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
+def _override(text: str) -> tuple[str | None, str, object]:
+    """Read `field=value`: the stage that it is for (None: both), the field, and the value."""
+    name, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
         raise ConfigError(f"--set {text}: write field=value (--set learning_rate=1e-6).")
+    stage, point, field = name.partition(".")
+    if point and stage not in {"sft", "dpo"}:
+        raise ConfigError(f"--set {text}: {stage} is no stage: write sft.{field}, dpo.{field}, or {field} for both.")
+    return (stage, field, _value(field, value)) if point else (None, name, _value(name, value))
+
+
+def _value(name: str, text: str) -> object:
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
+        parsed = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value
-    field = Settings.model_fields.get(name.strip())
+        parsed = text
+    field = Settings.model_fields.get(name)
     if isinstance(parsed, int) and not isinstance(parsed, bool) and field and "float" in str(field.annotation):
-        parsed = float(parsed)
-    return name.strip(), parsed
+        return float(parsed)
+    return parsed
 
 
 def doubts(settings: Settings, stage: Stage) -> list[str]:
-    """List what is allowed and seldom meant: a beta that does not fit the loss."""
+    """List what is allowed and seldom meant: a beta that does not fit the loss, what a stage makes no use of."""
+    if stage == "sft":
+        return ["precompute_reference has no effect on SFT"] if settings.precompute_reference else []
     low, high = _FITTING[settings.loss]
-    if stage == "sft" or low <= settings.beta <= high:
-        return []
     published = "10 with sigmoid_norm, 0.01 with sigmoid"
-    return [f"beta {settings.beta:g} does not fit the loss {settings.loss} (published: {published})"]
+    found = [] if low <= settings.beta <= high else [f"beta {settings.beta:g} does not fit the loss {settings.loss}"]
+    return [f"{one} (published: {published})" for one in found] + ["packing has no effect on DPO"] * settings.packing
