@@ -5,7 +5,7 @@ import gzip
 import json
 import os
 import pickle
-import sqlite3
+import shutil
 import subprocess
 import sys
 import zlib
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from chat_server import ChatServer
 
 from fusedata.contamination.sources import Places, find_benchmarks, read_rows
 from fusedata.evaluate.judge import Judge
@@ -193,6 +192,7 @@ def test_a_difference_has_the_sign_of_what_was_gained():
     none, low, high = difference([True, False] * 15, [True, False] * 15)
     assert none == 0
     assert low == -high < 0
+    assert difference([0.0, 0.5], [0.5, 0.5])[0] == 0.25  # parts of a point, as LiveBench gives them
 
 
 # --- models ---------------------------------------------------------------------------------------------------
@@ -200,70 +200,41 @@ def test_a_difference_has_the_sign_of_what_was_gained():
 
 @pytest.fixture
 def benchmarks(tmp_path: Path) -> Path:
-    """Two benchmarks by their plain names, in their own columns, with questions that a small model can answer."""
+    """A benchmark by its plain name, in its own columns, with questions that a small model can answer."""
     folder = tmp_path / "benchmarks"
     folder.mkdir()
     sums = [{"question": f"What is {n} + {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in range(1, 9)]
     (folder / "gsm8k-test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
-    alpaca = [{"instruction": f"Name {n} rivers.", "output": "-", "dataset": "helpful_base"} for n in (2, 3)]
-    (folder / "alpaca_eval.json").write_text(json.dumps(alpaca))
-    turns = {"question_id": 81, "category": "writing", "turns": ["Write of Hawaii.", "Now rhyme it."]}
-    (folder / "mt_bench-question.jsonl").write_text(json.dumps(turns) + "\n")
     return folder
 
 
 @pytest.mark.model
-def test_a_trained_model_stands_beside_its_base_with_intervals(smollm2: Path, benchmarks: Path, tmp_path: Path):
+def test_a_trained_model_stands_beside_its_base_with_intervals(
+    smollm2: Path, tiny_model: Path, benchmarks: Path, tmp_path: Path
+):
+    """The base is the real SmolLM2; what is said to be trained from it knows nothing, and answers fast."""
     trained = tmp_path / "trained"
-    trained.mkdir()
-    for file in smollm2.iterdir():
-        (trained / file.name).symlink_to(file)
+    shutil.copytree(tiny_model, trained)
     (trained / "train.json").write_text(json.dumps({"model": str(smollm2)}))
     out = tmp_path / "out"
-    options = ("--benchmarks", benchmarks, "--limit", 6, "--max-tokens", 48, "-b", "gsm8k", "-b", "mmlu-pro")
+    options = ("--benchmarks", benchmarks, "--limit", 4, "--max-tokens", 32, "-b", "gsm8k", "-b", "mmlu-pro")
     shown = evaluated(trained, *options, "--out", out).stdout
     assert "mmlu-pro was not asked: " in shown
     record = json.loads((out / "evaluation.json").read_bytes())
     assert record["models"] == [str(smollm2), str(trained)]
     (result,) = record["results"]
     base, after = result["scores"]
-    assert result["of"] == base["of"] == 6
-    assert base["right"] == after["right"] > 0  # the same weights; real answers, some of them right
+    assert result["of"] == base["of"] == 4
+    assert base["right"] > after["right"] == 0  # real answers, some of them right
     assert base["low"] < base["share"] < base["high"] or base["share"] == 1
     assert f"{base['share']:.1%} ({base['low']:.1%} to {base['high']:.1%})" in shown
-    assert result["gain"][0] == 0
+    gain, low, high = result["gain"]
+    assert gain == -base["share"]
+    assert low < gain < high
     answers = pl.concat([pl.read_parquet(path) for path in out.glob("*/gsm8k.parquet")])
-    assert answers.height == 12
-    assert answers["passed"].sum() == 2 * base["right"]
+    assert answers.height == 8
+    assert answers["passed"].sum() == base["right"]
     assert answers.filter(pl.col("answer").str.strip_chars() == "").is_empty()
-
-    caches = list(out.glob("*/cache-*.db"))
-    assert len(caches) == 2
-    for path in caches:  # what was answered is not asked again: no answer survives, if not out of here
-        with sqlite3.connect(path) as database:
-            database.execute("UPDATE unnamed SET value = ?", (pickle.dumps("So it is \\boxed{-1}."),))
-        database.close()
-    again = json.loads(evaluated(trained, *options, "--out", out, "--json").stdout.splitlines()[-1])
-    assert [score["right"] for score in again["results"][0]["scores"]] == [0, 0]
-
-
-@pytest.mark.model
-def test_served_models_answer_and_instructions_are_handed_to_their_own_tool(benchmarks: Path, tmp_path: Path):
-    with ChatServer() as server:
-        options = ("--benchmarks", benchmarks, "--engine", server.url, "-b", "alpaca-eval-2", "-b", "mt-bench")
-        shown = evaluated("org/served", *options, "--out", tmp_path / "out").stdout
-    assert "alpaca_eval --model_outputs" in shown
-    assert "gen_judgment.py --model-list org-served" in shown
-    (file,) = (tmp_path / "out" / "handed-over" / "mt-bench").iterdir()
-    (row,) = map(json.loads, file.read_text().splitlines())
-    first, second = row["choices"][0]["turns"]
-    assert (row["question_id"], row["model_id"]) == (81, "org-served")
-    assert first.startswith("Write of Hawaii.")
-    assert second.startswith("Now rhyme it.")  # the server says the last turn
-    (file,) = (tmp_path / "out" / "handed-over" / "alpaca-eval-2").iterdir()
-    rows = json.loads(file.read_text())
-    assert [row["instruction"] for row in rows] == ["Name 2 rivers.", "Name 3 rivers."]
-    assert all(row["output"].startswith(row["instruction"]) and row["generator"] == "org/served" for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -290,4 +261,6 @@ def test_the_base_of_a_model_is_what_its_first_stage_began_with(tmp_path: Path):
         (tmp_path / name / "train.json").write_text(json.dumps({"model": model}))
     assert trained_from(str(tmp_path / "dpo")) == "org/base"
     assert trained_from("org/base") is None
+    (tmp_path / "sft" / "train.json").write_text(json.dumps({"model": str(tmp_path / "dpo")}))
+    assert trained_from(str(tmp_path / "dpo")) == str(tmp_path / "dpo")  # a circle has an end
     assert interval(1, 2)[0] > 0

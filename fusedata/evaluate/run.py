@@ -24,10 +24,13 @@ TRAINED = "train.json"
 
 @dataclass(frozen=True)
 class Score:
-    """A model on a benchmark: right answers, those that could not be judged (not right), and a 95 % interval."""
+    """A model on a benchmark: right answers, those that could not be judged (not right), and a 95 % interval.
+
+    LiveBench gives an answer parts of a point; the interval is that of whole ones, which is no narrower.
+    """
 
     model: str
-    right: int
+    right: float
     of: int
     unjudged: int
     share: float
@@ -81,27 +84,25 @@ def evaluate(
     if not asked:
         why = "; ".join(f"{name}: {reason}" for name, reason in found.left_out.items())
         raise ConfigError(f"No benchmark can be asked ({why}). Name a folder that holds them (--benchmarks).")
-    judged_here = [name for name in asked if name in TASKS]
-    passed: dict[str, list[list[bool]]] = {name: [] for name in judged_here}
-    scores: dict[str, list[Score]] = {name: [] for name in judged_here}
-    with Judge(judged_here) as judge:
+    marks: dict[str, list[list[float | None]]] = {name: [] for name in asked}
+    with Judge([name for name in asked if name in TASKS]) as judge:
         for model in models:
             said(f"{model}: {sum(map(len, asked.values())):,} questions of {', '.join(asked)}")
-            folder = out / _folder(model)
-            answers = answer(model, asked, backend, folder)
-            for name in asked:
-                if name in TOOLS:
-                    files = out / "handed-over" / name
-                    TOOLS[name].write(files, model, list(zip(asked[name], answers[name], strict=True)))
-                    found.handed_over.setdefault(name, []).append(command(name, files, model))
-                    continue
-                verdicts = judge.verdicts(name, asked[name], [turns[0] for turns in answers[name]])
-                _write(folder / f"{name}.parquet", asked[name], [turns[0] for turns in answers[name]], verdicts)
-                passed[name].append([bool(verdict.passed) for verdict in verdicts])
-                scores[name].append(_score(model, verdicts))
-    for name in judged_here:
-        gain = difference(passed[name][0], passed[name][-1]) if len(models) > 1 else None
-        found.results.append(Result(name, revisions[name], len(asked[name]), tuple(scores[name]), gain))
+            answers = answer(model, asked, backend, out / _folder(model))
+            for name, questions in asked.items():
+                if name in TASKS:
+                    texts = [turns[0] for turns in answers[name]]
+                    verdicts = judge.verdicts(name, questions, texts)
+                    _write(out / _folder(model) / f"{name}.parquet", questions, texts, verdicts)
+                    marks[name].append([verdict.passed for verdict in verdicts])
+                else:
+                    marks[name].append(_handed_over(name, model, questions, answers[name], out, found))
+    for name, each in marks.items():
+        if all(each):
+            scores = tuple(map(_score, models, each))
+            first, last = ([mark or 0.0 for mark in one] for one in (each[0], each[-1]))
+            gain = difference(first, last) if len(each) > 1 else None
+            found.results.append(Result(name, revisions[name], len(asked[name]), scores, gain))
     with writing(out / RECORD) as file:
         file.write(json.dumps(asdict(found), indent=1, ensure_ascii=False).encode())
     return found
@@ -117,9 +118,8 @@ def _asked(
     for held in shelf.held:
         name = held.benchmark.name
         made = TASKS.get(name) or TOOLS[name]
-        columns = made.columns if name in TASKS else (*TOOLS[name].prompt, *made.columns)
         try:
-            questions = [one for item, row in read_rows(held, columns) if (one := made.ask(item, row))]
+            questions = [one for item, row in read_rows(held, made.columns) if (one := made.ask(item, row))]
         except FusedataError as error:
             left_out[name] = first_line(error)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -132,10 +132,21 @@ def _asked(
     return asked, shelf.revisions()
 
 
-def _score(model: str, verdicts: Sequence[Verdict]) -> Score:
-    right, of = sum(verdict.passed is True for verdict in verdicts), len(verdicts)
-    unjudged = sum(verdict.passed is None for verdict in verdicts)
-    return Score(model, right, of, unjudged, right / of, *interval(right, of))
+def _handed_over(
+    name: str, model: str, questions: Sequence[Question], answers: Sequence[Sequence[str]], out: Path, found: Evaluation
+) -> list[float | None]:
+    """Write answers as the benchmark's own tool reads them; give what it has scored them, if it has."""
+    folder = out / "handed-over" / name
+    TOOLS[name].write(folder, model, list(zip(questions, answers, strict=True)))
+    scores = TOOLS[name].scores(folder, model, questions)
+    if not scores:
+        found.handed_over.setdefault(name, []).append(command(name, folder, model))
+    return scores
+
+
+def _score(model: str, marks: Sequence[float | None]) -> Score:
+    right, of = sum(mark or 0 for mark in marks), len(marks)
+    return Score(model, right, of, marks.count(None), right / of, *interval(right, of))
 
 
 def _write(path: Path, questions: Sequence[Question], answers: Sequence[str], verdicts: Sequence[Verdict]) -> None:
