@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,20 @@ def test_without_a_test_split_prompts_are_held_out_by_hash(tmp_path):
     assert not set(held) & {prompt[0]["content"] for prompt in found.train["prompt"]}
 
 
+def test_rows_of_a_test_split_are_never_trained_on_whatever_it_is_called(tmp_path):
+    rows = answered(8)
+    for place, split in enumerate(("train_sft", "test_sft", "train_gen", "validation_gen")):
+        path = tmp_path / "data" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pl.DataFrame(rows[2 * place : 2 * place + 2]).write_parquet(path)
+    with pytest.raises(ConfigError, match=r"several splits to train on \(train_gen, train_sft\): name one"):
+        read_rows(str(tmp_path / "data"), None, share=0.5, seed=1)
+    found = read_rows(f"{tmp_path / 'data'}:train_sft", None, share=0.5, seed=1)
+    assert [{*frame["split"]} for frame in (found.train, found.test)] == [{"train_sft"}, {"test_sft"}]
+    with pytest.raises(ConfigError, match="holds no split test_sft to train on"):
+        read_rows(f"{tmp_path / 'data'}:test_sft", None, share=0.5, seed=1)
+
+
 @pytest.mark.parametrize("hub", ["huggingface", "modelscope"])
 def test_a_hubs_dataset_is_pinned_to_its_commit(tmp_path, hub):
     """In a process of its own, for clients read their endpoints once; FuseAI's released shape, one JSON file."""
@@ -194,6 +209,8 @@ def test_another_training_is_not_mixed_into_a_folder(tmp_path, tiny_model):
     trained(data, "sft", tiny_model, tmp_path / "out")
     with pytest.raises(ConfigError, match="another training"):
         trained(data, "sft", tiny_model, tmp_path / "out", "learning_rate=0.01")
+    shutil.copytree(tiny_model, tmp_path / "moved")
+    assert trained(data, "sft", tmp_path / "moved", tmp_path / "out").best.step == 6  # by any name, the same weights
 
 
 @pytest.mark.model

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="RUN|FOLDER|ID",
-    help="What to train on: a run, a folder, a Hugging Face id, or ms:ID on ModelScope; for --stage fuse one that"
-    " holds both datasets, or SFT and DPO one after the other.",
+    help="What to train on: a run, a folder, a Hugging Face id, or ms:ID on ModelScope (with :SPLIT where several could"
+    " be meant); for --stage fuse one that holds both datasets, or SFT and DPO one after the other.",
 )
 @click.option("--stage", type=click.Choice(["sft", "dpo", "fuse"]), help="Default: told from the dataset's columns.")
 @click.option("--target", help="The published hyper-parameters in force: a target model of FuseChat-3.0.")

@@ -82,7 +82,7 @@ def _front_matter(record: Record, found: Rollup) -> dict[str, Any]:
         **found.tag,
         "tags": ["fusedata", "fusechat-3.0", record["stage"], "trl"],
     }
-    dataset = str(record["dataset"]).removeprefix("ms:")
+    dataset = str(record["dataset"]).removeprefix("ms:").partition(":")[0]  # without its split
     return front | ({"datasets": [dataset]} if record["revision"] else {})
 
 

@@ -14,8 +14,8 @@ from fusedata.train.settings import Settings, Stage
 
 RECORD = "train.json"
 _LIBRARIES = ("torch", "transformers", "trl", "accelerate", "datasets")
-_MAY_CHANGE = {"versions", "devices", "arguments"}
-"""What may differ where a training goes on: what matters of it stands in the settings."""
+_MAY_CHANGE = {"model", "base", "dataset", "versions", "devices", "arguments"}
+"""What may differ where a training goes on: `weights` and `files` know content by digest, and the settings the rest."""
 _OF_THIS_MACHINE = ("output_dir", "logging_dir", "run_name", "hub_", "push_to_hub", "local_rank", "disable_tqdm")
 
 

@@ -1,5 +1,6 @@
 """The rows that a stage is trained on: any dataset that fusedata reads, in the columns that TRL takes."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from fusedata.sources import Dataset, Hub, datasets_in, fetched
 from fusedata.train.settings import Stage
 
 _MODELSCOPE = "ms:"
-_TEST = ("test", "validation", "eval", "dev")
+_TEST = frozenset({"test", "validation", "valid", "val", "eval", "dev"})
 _COLUMNS = {"sft": {"completion": "response"}, "dpo": {"chosen": "chosen", "rejected": "rejected"}}
 
 
@@ -36,23 +37,50 @@ class Rows(NamedTuple):
 def read_rows(name: str, stage: Stage | None, *, share: float, seed: int, revision: str | None = None) -> Rows:
     """Read the dataset `name`: a run, a folder or file, an id on Hugging Face, or `ms:` and an id on ModelScope.
 
-    The stage is told from the columns where it is None. Where there is no test split, `share` of the prompts is held
-    out, by a hash. Raises ConfigError, CorpusError, HubError, RunError.
+    An id may end with `:SPLIT`. The stage is told from the columns where it is None. Where there is no test split,
+    `share` of the prompts is held out, by a hash. Raises ConfigError, CorpusError, HubError, RunError.
     """
     hub: Hub = "modelscope" if name.startswith(_MODELSCOPE) else "huggingface"
-    path = name.removeprefix(_MODELSCOPE)
+    path, wanted = _split_off(name.removeprefix(_MODELSCOPE))
     local = Path(path).expanduser()
     found = fetched(local / "dataset" if (local / "dataset").is_dir() else path, hub=hub, revision=revision)
     dataset = _of_stage(name, datasets_in(found.folder, found.files), stage)
     columns = {"prompt": "prompt", **_COLUMNS[dataset.kind]}
     rows = dataset.rows.select("split", "row", **{to: pl.col(of) for to, of in columns.items()}).collect()
-    test = rows["split"].is_in(_TEST)
-    train, held = rows.filter(~test), rows.filter(test)
+    trained, tested = _splits(name, sorted(rows["split"].unique()), wanted)
+    train, held = (rows.filter(pl.col("split").is_in(splits)) for splits in (trained, tested))
     if not held.height:
         train, held = _held_out(train, share, seed)
     train, held = (frame.sort("split", "row") for frame in (train, held))
     identity = {"dataset": name, "revision": found.commit, "files": _digest(dataset), "licences": _licences(dataset)}
     return Rows(dataset.kind, train, held, identity)
+
+
+def _split_off(path: str) -> tuple[str, str | None]:
+    """Take the split off `owner/name:split`; what is there by its whole name has none."""
+    before, colon, split = path.rpartition(":")
+    return (before, split) if colon and not Path(path).expanduser().exists() else (path, None)
+
+
+def _splits(name: str, splits: Sequence[str], wanted: str | None) -> tuple[list[str], list[str]]:
+    """Give the splits that are trained on and those held out: `test_sft` belongs to `train_sft`, `test` to `train`.
+
+    Raises ConfigError where there are several such pairs and none is named. Files of any other name are no splits: all
+    are trained on.
+    """
+    words = {split: re.split(r"[-_.]", split) for split in splits}
+    rest = {split: [word for word in parts if word not in {*_TEST, "train"}] for split, parts in words.items()}
+    tests = [split for split, parts in words.items() if _TEST.intersection(parts)]
+    trains = [split for split in splits if split not in tests]
+    named = [split for split in trains if "train" in words[split]]
+    if wanted is None and named and len(trains) > 1:
+        found = f"holds several splits to train on ({', '.join(trains)})"
+        raise ConfigError(f"--dataset {name}: {found}: name one (--dataset {name}:{named[0]}).")
+    if wanted is None:
+        return trains, tests
+    if wanted not in trains:
+        raise ConfigError(f"--dataset {name}: holds no split {wanted} to train on, but {', '.join(trains)}.")
+    return [wanted], [split for split in tests if rest[split] == rest[wanted]]
 
 
 def _licences(dataset: Dataset) -> dict[str, list[list[str | None]]]:

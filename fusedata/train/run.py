@@ -47,7 +47,7 @@ def planned(
     """
     name = target or _target_of(model)
     preset = find_target(name)
-    begin, folder = model or preset.model, out or Path("models") / f"{name}-{stage or 'train'}"
+    begin = model or preset.model
     if len(datasets) > (2 if stage == "fuse" else 1):
         raise ConfigError(
             "--dataset stands too often: give one, or with --stage fuse one that holds both stages, or SFT and DPO."
@@ -57,7 +57,8 @@ def planned(
     found = list(zip_longest(datasets, revisions))
     if stage != "fuse":
         told: Stage | None = "sft" if stage == "sft" else "dpo" if stage == "dpo" else None
-        return [_step(found[0], told, (name, preset), begin, folder, overrides)]
+        return [_step(found[0], told, (name, preset), begin, out, overrides)]
+    folder = out or Path("models") / f"{name}-fuse"
     sft = _step(found[0], "sft", (name, preset), begin, folder / "sft", overrides)
     return [sft, _step(found[-1], "dpo", (name, preset), str(sft.out), folder / "dpo", overrides)]
 
@@ -84,7 +85,7 @@ def _step(
     stage: Stage | None,
     target: tuple[str, Target],
     model: str,
-    out: Path,
+    out: Path | None,
     overrides: Sequence[str],
 ) -> Step:
     name, revision = dataset
@@ -96,7 +97,8 @@ def _step(
     doubted = doubts(settings, rows.stage)
     if rows.stage == "dpo" and model == target[1].model:
         doubted.append("DPO begins with the target itself, the method with its SFT model (--model FOLDER)")
-    return Step(rows.stage, target[0], model, name, rows, settings, out, tuple(doubted))
+    folder = out or Path("models") / f"{target[0]}-{rows.stage}"
+    return Step(rows.stage, target[0], model, name, rows, settings, folder, tuple(doubted))
 
 
 def check(model: str, steps: Sequence[Step]) -> None:
