@@ -52,8 +52,9 @@ def twin_build(recipe: Recipe, engine: EchoEngine | None = None, **seams: object
 
 
 def dataset_bytes(run: Path) -> dict[str, bytes]:
+    """The files of a dataset, in a folder or on an object store."""
     folder = run / "dataset"
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {str(p)[len(str(folder)) + 1 :]: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture

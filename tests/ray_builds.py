@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from conftest import questions, recipe_over, write_corpus
 
-from fusedata.build import Build
+from fusedata.build import Build, Silent
 from fusedata.errors import EngineError
 from fusedata.profile import Profile, Ray, RewardHost
 from fusedata.sample.protocol import Completion
@@ -18,10 +19,37 @@ from fusedata.testing import EchoEngine, HashReward
 PROMPTS, SAMPLES = 30, 4
 
 
+class Stopped(Exception):  # noqa: N818 - what Ctrl-C does to a build
+    pass
+
+
+class AtStage(Silent):
+    """Calls `act` once, when `rows` rows of the stage whose name begins with `name` are done."""
+
+    def __init__(self, name, rows, act):
+        self.name, self.rows, self.act = name, rows, act
+
+    @contextmanager
+    def stage(self, name, total):
+        def advance(count):
+            if name.startswith(self.name) and self.act:
+                self.rows -= count
+                if self.rows <= 0:
+                    act, self.act = self.act, None
+                    act()
+
+        yield advance
+
+
+def stop():
+    raise Stopped
+
+
 class Engine(EchoEngine):
     """An echo that takes `seconds` a batch, and writes down in `folder` which keys it was asked for.
 
-    `fault` says what it does, once in the life of `folder`, in the middle of its third batch.
+    `fault` says what it does, once in the life of `folder`, in the middle of its third batch; "poison": each time that
+    it is asked for one prompt, as long as `folder` holds a file of that name.
     """
 
     def __init__(self, folder: Path, seconds: float = 0.0, fault: str = "") -> None:
@@ -34,7 +62,9 @@ class Engine(EchoEngine):
             for request in batch:
                 with (self.folder / f"asked-{os.getpid()}").open("a") as file:
                     file.write(f"{request.prompt_id}/{request.sample}\n")
-            if self.fault and sum(1 for _ in (self.folder / f"asked-{os.getpid()}").open()) >= 10:
+                if self.fault == "poison" and request.prompt_id.startswith("ff") and (self.folder / "poison").exists():
+                    os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault in {"die", "raise"} and sum(1 for _ in (self.folder / f"asked-{os.getpid()}").open()) >= 10:
                 self._fault()
             yield from super().generate([batch])
 

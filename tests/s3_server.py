@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from fusedata.storage import place
+
 
 @contextmanager
 def s3_server() -> Iterator[int]:
@@ -38,6 +42,7 @@ def _await(port: int) -> None:
     raise AssertionError("the S3 server did not start")
 
 
+FAULTS = ["500", "slow", "reset", "cut", "lost"]
 Fault = Callable[[int, str], str]
 """Says what becomes of the n-th request (from 0) of this method: "", "500", "slow", "reset", "cut" or "lost"."""
 
@@ -130,3 +135,14 @@ def faulty(behind: int) -> Iterator[FaultyServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def s3_store() -> Iterator[FaultyServer]:
+    """The server with a bucket `runs`, behind the proxy; its address is in the environment, as users give it."""
+    names = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    with s3_server() as port, faulty(port) as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in {**names, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
+            environment.setenv(name, value)
+        place("s3://runs/x").fs.mkdir("runs")
+        yield server

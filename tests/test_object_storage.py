@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from conftest import dataset_bytes
 from runs import Engine, Stopped, Stopper, built, invoke, recipe
-from s3_server import FaultyServer, faulty, s3_server
+from s3_server import FAULTS, FaultyServer, s3_store
 from test_shards import build
 
 from fusedata.errors import ConfigError, RunError, RunLockedError
@@ -30,12 +30,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[FaultyServer]:
-    """The server, behind the proxy; its address is in this process's environment, as users give it."""
-    names = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-    with s3_server() as port, faulty(port) as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in {**names, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
-            environment.setenv(name, value)
-        place("s3://runs/x").fs.mkdir("runs")
+    with s3_store() as server:
         yield server
 
 
@@ -47,16 +42,10 @@ def root(proxy) -> Iterator[Path]:
     proxy.faults.clear()
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """The dataset's files, as `dataset_bytes` gives them of a folder of this machine."""
-    dataset = folder / "dataset"
-    return {str(p)[len(str(dataset)) + 1 :]: p.read_bytes() for p in dataset.rglob("*") if p.is_file()}
-
-
 def expected(tmp_path: Path) -> dict[str, bytes]:
-    dataset = built(tmp_path, out="whole") / "dataset"
-    assert dataset_bytes(dataset.parent)
-    return {str(p.relative_to(dataset)): p.read_bytes() for p in dataset.rglob("*") if p.is_file()}
+    dataset = dataset_bytes(built(tmp_path, out="whole"))
+    assert dataset
+    return dataset
 
 
 def finished(run: Path) -> dict[str, object]:
@@ -65,13 +54,10 @@ def finished(run: Path) -> dict[str, object]:
 
 def test_a_build_on_an_object_store_gives_the_bytes_of_one_in_a_folder(root, tmp_path):
     assert build(recipe(tmp_path)).run(root)
-    assert content(root) == expected(tmp_path)
+    assert dataset_bytes(root) == expected(tmp_path)
     assert status(root).left == 0
     assert status(root).dataset.stale == ()
     assert not [path for path in root.rglob("*") if ".tmp" in path.name]
-
-
-FAULTS = ["500", "slow", "reset", "cut", "lost"]
 
 
 @pytest.mark.slow
@@ -83,7 +69,7 @@ def test_a_build_through_errors_resets_cut_and_lost_answers_gives_the_same_bytes
     build(recipe(tmp_path), engine).run(root)
     assert set(FAULTS) < set(proxy.faults)
     proxy.fault = lambda *_: ""
-    assert content(root) == expected(tmp_path)
+    assert dataset_bytes(root) == expected(tmp_path)
     keys = [(request.prompt_id, request.sample) for request in engine.asked]
     assert len(keys) == len(set(keys))
 
@@ -100,7 +86,7 @@ def test_a_build_that_was_stopped_goes_on_and_pays_for_nothing_twice(root, tmp_p
     assert kept.items() <= finished(root).items()
     first, second = ({(r.prompt_id, r.sample) for r in engine.asked} for engine in engines)
     assert not first & second
-    assert content(root) == expected(tmp_path)
+    assert dataset_bytes(root) == expected(tmp_path)
 
 
 def test_an_upload_that_is_cut_leaves_no_part(proxy, root):

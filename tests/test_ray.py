@@ -1,96 +1,73 @@
 """Builds on a real Ray cluster of several nodes on this machine: the same bytes, whatever dies."""
 
 import ast
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import dataset_bytes
-from ray_builds import PROMPTS, SAMPLES, Engine, asked, build, make_other, recipe
+from ray_builds import PROMPTS, SAMPLES, AtStage, Engine, Stopped, asked, build, make_other, recipe, stop
+from ray_cluster import Cluster, add_node, cluster_of, engines_that_fit, remove_node
+from s3_server import FAULTS, FaultyServer, s3_store
 
 import fusedata
-from fusedata.build import Silent
 from fusedata.errors import ConfigError, EngineError, MissingExtraError
-from fusedata.on_ray.cluster import Pool, connected, engine_pool
+from fusedata.on_ray.cluster import Pool, connected
 from fusedata.on_ray.stages import _batches_a_call
 from fusedata.on_ray.workers import Place, Sampler, Seams, work
 from fusedata.profile import OpenaiEngine, Profile, Ray, VllmEngine
 from fusedata.schema import KEY, RESPONSES
+from fusedata.storage import place
 from fusedata.store import Parts, read_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's, of its own context
 
 PACKAGE = Path(fusedata.__file__).parent
 IMPORTED = os.pathsep.join([str(Path(__file__).parent), str(PACKAGE.parent)])
-STORE = 80 << 20
 ALL = PROMPTS * SAMPLES
 BATCH = 4
-
-
-class Stopped(Exception):  # noqa: N818 - what Ctrl-C does to a build
-    pass
-
-
-class AtStage(Silent):
-    """Calls `act` once, when `rows` rows of the stage whose name begins with `name` are done."""
-
-    def __init__(self, name, rows, act):
-        self.name, self.rows, self.act = name, rows, act
-
-    @contextmanager
-    def stage(self, name, total):
-        def advance(count):
-            if name.startswith(self.name) and self.act:
-                self.rows -= count
-                if self.rows <= 0:
-                    act, self.act = self.act, None
-                    act()
-
-        yield advance
-
-
-def stop():
-    raise Stopped
-
-
-def start_cluster(nodes):
-    from ray.cluster_utils import Cluster
-
-    limits = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE}
-    # Without Ray's reaper, which kills the whole process group of the tests when a node that was removed is collected.
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**limits, "include_dashboard": False}, shutdown_at_exit=False
-    )
-    for _ in range(nodes - 1):
-        cluster.add_node(**limits)
-    return cluster, limits
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def store() -> Iterator[FaultyServer]:
+    """An S3 server, behind a proxy that can fail; this process and the cluster know its address by environment."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with s3_store() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def nodes(store) -> Iterator[Cluster]:
     pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", IMPORTED)  # the workers import the makers of the tests
-        started, limits = start_cluster(3)
-        yield started, limits
-        started.shutdown()
+        with cluster_of(3) as cluster:
+            yield cluster
 
 
 @pytest.fixture
-def address(cluster, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", cluster[0].address)
-    return cluster[0].address
+def run(request, tmp_path) -> Path:
+    """A run folder: of this machine, or on the object store."""
+    return place(f"s3://runs/ray{next(_NUMBERS)}") if getattr(request, "param", "") == "s3" else tmp_path / "run"
+
+
+on_both = pytest.mark.parametrize("run", ["folder", "s3"], indirect=True)
 
 
 def parts(run: Path, stage: str) -> dict[str, bytes]:
-    return {str(p.relative_to(run)): p.read_bytes() for p in run.glob(f"{stage}/*/*.parquet")}
+    return {str(p)[len(str(run)) :]: p.read_bytes() for p in run.glob(f"{stage}/*/*.parquet")}
 
 
 def responses(run: Path) -> pl.DataFrame:
@@ -143,7 +120,7 @@ class Told:
         self.model = asked.source_models[0]
         (folder / "run").mkdir()
         (folder / "run" / "run.json").write_text('{"recipe": {}, "tables": {"a": {}}}')
-        self.place = Place(folder / "run", {"a": {}})
+        self.place = Place(str(folder / "run"), {"a": {}})
         rows = [(f"{n // 2:024d}", n % 2, [{"role": "user", "content": "hi"}], n // BATCH) for n in range(3 * BATCH)]
         self.rows = pl.DataFrame(rows, schema=["prompt_id", "sample", "messages", "batch"], orient="row")
 
@@ -184,10 +161,10 @@ def test_a_batch_that_failed_in_part_and_lost_its_finished_rows_is_asked_for_aga
 
 def test_a_worker_that_does_not_see_the_run_says_so(tmp_path):
     told = Told(tmp_path)
-    _, kind, error = told.do(Place(tmp_path / "elsewhere", {"a": {}}))
+    _, kind, error = told.do(Place(str(tmp_path / "elsewhere"), {"a": {}}))
     assert kind == "RunError"
     assert "storage that all nodes of the cluster share" in error
-    assert told.do(Place(tmp_path / "run", {"b": {}}))[1] == "RunError"
+    assert told.do(Place(str(tmp_path / "run"), {"b": {}}))[1] == "RunError"
     assert not told.engine.asked
 
 
@@ -226,98 +203,121 @@ def test_a_missing_ray_is_told_by_its_extra(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_build_on_a_cluster_has_the_parts_and_the_bytes_of_one_in_this_process_and_is_quiet(address, tmp_path, capfd):
-    build(tmp_path).run(tmp_path / "run")
-    assert capfd.readouterr() == ("", "")
+def test_a_build_on_a_cluster_has_the_parts_and_the_bytes_of_one_in_this_process_and_is_quiet(nodes, tmp_path):
+    assert nodes.build(tmp_path, tmp_path / "run") == ""
     assert_whole(tmp_path, tmp_path / "run")
     for stage in ("prompts", "responses", "verdicts", "rewards"):
         assert parts(tmp_path / "run", stage) == parts(tmp_path / "whole", stage)
 
 
 @pytest.mark.slow
+@on_both
 @pytest.mark.parametrize("first", ["local", "ray"])
-def test_a_build_that_was_begun_in_one_place_is_finished_in_the_other(address, tmp_path, first):
+def test_a_build_that_was_begun_in_one_place_is_finished_in_the_other(nodes, tmp_path, run, first):
+    def make(place: str, **how: object) -> None:
+        if place == "ray":
+            nodes.build(tmp_path, run, **how)
+        else:
+            build(tmp_path, on_ray=False, **how).run(run)
+
     with pytest.raises(Stopped):
-        build(tmp_path, on_ray=first == "ray", seconds=0.02, reporter=AtStage("sample", 40, stop)).run(tmp_path / "run")
-    kept = parts(tmp_path / "run", "responses")
+        make(first, seconds=0.02, reporter=AtStage("sample", 40, stop))
+    kept = parts(run, "responses")
     assert 40 <= len(kept) * BATCH < ALL
     for path in tmp_path.glob("asked-*"):
         path.unlink()
-    build(tmp_path, on_ray=first != "ray").run(tmp_path / "run")
+    make("local" if first == "ray" else "ray")
     assert len(asked(tmp_path)) == ALL - len(kept) * BATCH
-    assert kept.items() <= parts(tmp_path / "run", "responses").items()
-    assert_whole(tmp_path, tmp_path / "run")
+    assert kept.items() <= parts(run, "responses").items()
+    assert_whole(tmp_path, run)
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_no_more_than_the_batches_in_flight(address, tmp_path):
-    build(tmp_path, seconds=0.02, fault="die").run(tmp_path / "run")
+@on_both
+def test_a_worker_that_is_killed_costs_no_more_than_the_batches_in_flight(nodes, store, tmp_path, run):
+    kinds, writes = itertools.cycle(FAULTS), itertools.count()
+    store.fault = lambda _, method: next(kinds) if method != "GET" and next(writes) % 6 == 3 else ""
+    try:
+        nodes.build(tmp_path, run, seconds=0.02, fault="die")
+    finally:
+        store.fault = lambda *_: ""
     assert (tmp_path / "fault").exists()
     keys = asked(tmp_path)
     assert len(keys) - len(set(keys)) <= BATCH  # the batch that it died in
-    assert_whole(tmp_path, tmp_path / "run")
+    assert_whole(tmp_path, run)
 
 
 @pytest.mark.slow
-def test_a_node_that_is_taken_away_costs_no_more_than_the_batches_in_flight(cluster, address, tmp_path):
-    started, limits = cluster
-    gone = next(iter(started.worker_nodes))
-    remove = AtStage("sample", 20, lambda: started.remove_node(gone, allow_graceful=False))
+def test_a_node_that_is_taken_away_costs_no_more_than_the_batches_in_flight(nodes, tmp_path):
     try:
-        build(tmp_path, seconds=0.2, reporter=remove).run(tmp_path / "run")
+        nodes.build(tmp_path, tmp_path / "run", seconds=0.2, reporter=AtStage("sample", 20, remove_node))
     finally:
-        started.add_node(**limits)
+        nodes.do(add_node)
     keys = asked(tmp_path)
     assert len(keys) - len(set(keys)) <= 2 * BATCH
     assert_whole(tmp_path, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_build_whose_driver_is_killed_is_resumed(address, tmp_path):
-    where = {**os.environ, "PYTHONPATH": IMPORTED}
+def test_a_build_whose_driver_is_killed_is_resumed(nodes, tmp_path):
+    where = {**os.environ, "PYTHONPATH": IMPORTED, "RAY_ADDRESS": nodes.address}
     command = [sys.executable, Path(__file__).with_name("ray_builds.py"), tmp_path, "0.3"]
-    driver = subprocess.Popen(command, env=where)
+    driver = subprocess.Popen(command, env=where, start_new_session=True)
     while driver.poll() is None and len(parts(tmp_path / "run", "responses")) < 4:
         time.sleep(0.05)
     driver.send_signal(signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL
     kept = parts(tmp_path / "run", "responses")
-    build(tmp_path).run(tmp_path / "run")
+    nodes.build(tmp_path, tmp_path / "run")
     assert kept.items() <= parts(tmp_path / "run", "responses").items()
     assert_whole(tmp_path, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_samples_that_failed_on_a_cluster_are_tried_again_by_the_next_build(address, tmp_path):
-    (tmp_path / "refuse").touch()
-    build(tmp_path).run(tmp_path / "run")
-    rows = responses(tmp_path / "run")
-    assert rows.height == ALL
-    assert 0 < rows["error"].drop_nulls().len() < ALL
-    (tmp_path / "refuse").unlink()
-    build(tmp_path).run(tmp_path / "run")
+def test_a_batch_that_kills_every_worker_ends_the_build_in_one_sentence_and_keeps_the_others(nodes, tmp_path):
+    (tmp_path / "poison").touch()
+    told = (
+        r"^sample test/echo: a piece of work was tried 4 times, and its worker died each time; finished parts are kept"
+    )
+    with pytest.raises(EngineError, match=told) as raised:
+        nodes.build(tmp_path, tmp_path / "run", fault="poison")
+    assert raised.value.__notes__ == [""]
+    assert max(Counter(asked(tmp_path)).values()) == 4
+    (tmp_path / "poison").unlink()
+    kept = parts(tmp_path / "run", "responses")
+    nodes.build(tmp_path, tmp_path / "run")
+    assert kept.items() <= parts(tmp_path / "run", "responses").items()
     assert_whole(tmp_path, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_an_error_in_a_worker_is_the_one_sentence_that_it_would_be_here(address, tmp_path, capfd):
-    with pytest.raises(EngineError, match=r"^test/echo: gone\.$"):
-        build(tmp_path, fault="raise").run(tmp_path / "run")
-    assert capfd.readouterr() == ("", "")
+def test_samples_that_failed_on_a_cluster_are_tried_again_by_the_next_build(nodes, tmp_path):
+    (tmp_path / "refuse").touch()
+    nodes.build(tmp_path, tmp_path / "run")
+    rows = responses(tmp_path / "run")
+    assert rows.height == ALL
+    assert 0 < rows["error"].drop_nulls().len() < ALL
+    (tmp_path / "refuse").unlink()
+    nodes.build(tmp_path, tmp_path / "run")
+    assert_whole(tmp_path, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_worker_with_another_engine_than_the_drivers_is_refused(address, tmp_path):
-    from functools import partial
+def test_an_error_in_a_worker_is_the_one_sentence_that_it_would_be_here(nodes, tmp_path):
+    with pytest.raises(EngineError, match=r"^test/echo: gone\.$") as raised:
+        nodes.build(tmp_path, tmp_path / "run", fault="raise")
+    assert raised.value.__notes__ == [""]
 
+
+@pytest.mark.slow
+def test_a_worker_with_another_engine_than_the_drivers_is_refused(nodes, tmp_path):
     with pytest.raises(EngineError, match=r"answers is 5 on the node .* and 4 where the build was begun"):
-        build(tmp_path, make_engine=partial(make_other, os.getpid())).run(tmp_path / "run")
+        nodes.build(tmp_path, tmp_path / "run", make_engine=partial(make_other, nodes.do(os.getpid)))
 
 
 @pytest.mark.slow
-def test_an_engine_that_no_node_has_room_for_is_told(address, tmp_path):
-    with connected():
-        assert engine_pool(None, Ray(), "m") == Pool(3, 1, 0)
-        assert engine_pool(VllmEngine(engine="vllm", tensor_parallel_size=4), Ray(), "m") == Pool(3, 1, 0)
-        with pytest.raises(ConfigError, match="takes 2 processors, which no node of the Ray cluster has"):
-            engine_pool(None, Ray(cpus=2), "m")
+def test_an_engine_that_no_node_has_room_for_is_told(nodes):
+    assert nodes.do(engines_that_fit, None, Ray()) == Pool(3, 1, 0)
+    assert nodes.do(engines_that_fit, VllmEngine(engine="vllm", tensor_parallel_size=4), Ray()) == Pool(3, 1, 0)
+    with pytest.raises(ConfigError, match="takes 2 processors, which no node of the Ray cluster has"):
+        nodes.do(engines_that_fit, None, Ray(cpus=2))

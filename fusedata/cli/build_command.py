@@ -93,8 +93,8 @@ def build_command(
     host = profile or default_profile()
     typed = _lasting(recipe), _lasting(host)
     is_mixture = isinstance(asked, Mixture)
-    given = {"--push": push, "--dry-run": dry_run, "--on ray": place == "ray", "a mixture of recipes": is_mixture}
-    _check_together(given, force_stage, shard, out)
+    given = {"--push": push, "--dry-run": dry_run, "a mixture of recipes": is_mixture}
+    _check_together(given, force_stage, shard, out, on_ray=place == "ray")
     if isinstance(asked, Mixture):
         from fusedata.cli.mixture_view import build_mixture
 
@@ -177,10 +177,12 @@ def _mixture_build(asked: "Mixture", host: str, typed: tuple[str, str], *, on_ra
     return replace(whole, builds={name: replace(build, on_ray=on_ray) for name, build in whole.builds.items()})
 
 
-def _check_together(given: "Mapping[str, object]", force: tuple[str, ...], shard: str | None, out: Path | None) -> None:
+def _check_together(
+    given: "Mapping[str, object]", force: tuple[str, ...], shard: str | None, out: Path | None, *, on_ray: bool
+) -> None:
     """Refuse what does not go with --shard, or with a URL as --out. Raises ConfigError."""
     if shard:
-        _refuse({**given, "--force-stage": force}, "--shard")
+        _refuse({**given, "--on ray": on_ray, "--force-stage": force}, "--shard")
     if out is not None and not isinstance(out, Path):
         _refuse(given, f"--out {out}")
 

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 LOGS = "FUSEDATA_RAY_LOGS"
 """The environment variable that lets Ray, and what workers print, write to the terminal."""
 _KNOCK_SECONDS = 10.0
+_TRIES = 4
+"""How often a piece of work is begun whose workers, or their nodes, die: it may be the piece that kills them."""
 _CHECK_CPUS = 8
 """Processors that a verifier takes where the profile does not say: more of them start no faster."""
 
@@ -161,23 +164,24 @@ def _has(node: dict[str, Any], what: str) -> int:
     return int(node.get(what, 0))
 
 
-def receipts(dataset: Any, worker: type, arguments: dict[str, object], pool: Pool) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+def receipts(
+    dataset: Any,  # noqa: ANN401
+    worker: type,
+    arguments: dict[str, object],
+    pool: Pool,
+    doing: str,
+) -> Iterator[dict[str, Any]]:
     """Have every row of `dataset` done by a pool of `worker`, and give the receipts as they come.
 
-    Raises the FusedataError that a worker met, EngineError where the cluster broke down.
+    `doing` names the work. Raises the FusedataError that a worker met, EngineError where the cluster broke down or a
+    row ended every worker that took it.
     """
     from ray.data import ActorPoolStrategy
 
-    told = dataset.map_batches(
-        worker,
-        batch_size=1,
-        batch_format="pyarrow",
-        fn_constructor_kwargs=arguments,
-        compute=ActorPoolStrategy(min_size=1, max_size=pool.size, initial_size=pool.size),
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus,
-    )
-    with _translated():
+    compute = ActorPoolStrategy(min_size=1, max_size=pool.size, initial_size=pool.size)
+    sizes = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_task_retries": _TRIES - 1}
+    told = _mapped(dataset, worker, compute, fn_constructor_kwargs=arguments, **sizes)
+    with _translated(doing):
         for row in told.iter_rows():
             if row["kind"]:
                 raise _again(row["kind"], row["error"])
@@ -189,7 +193,17 @@ def readings(dataset: Any, read: Callable[..., object]) -> Any:  # noqa: ANN401
     from ray.data import TaskPoolStrategy
 
     compute = TaskPoolStrategy(size=min(len(_nodes()), dataset.num_blocks()))
-    return dataset.map_batches(read, batch_size=1, batch_format="pyarrow", compute=compute, num_cpus=0)
+    return _mapped(dataset, read, compute, num_cpus=0, max_retries=_TRIES - 1)
+
+
+def _mapped(dataset: Any, act: Callable[..., object], compute: object, **more: object) -> Any:  # noqa: ANN401
+    """Have a row at a time worked on.
+
+    Ray warns that it will name each argument from 2.64 on; it names none for tries yet.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return dataset.map_batches(act, batch_size=1, batch_format="pyarrow", compute=compute, **more)
 
 
 def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
@@ -199,19 +213,23 @@ def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
     held = ray.data.from_arrow_refs([ray.put(piece) for piece in pieces])
     context = held.context
     context.enable_progress_bars = context.print_on_execution_start = context.enable_auto_log_stats = False
+    context.execution_no_progress_timeout_s = -1  # a call of an engine may take longer than any limit
     context.target_max_block_size = 1  # each batch is a block of its own, to be worked on by itself
     return held
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(doing: str) -> Iterator[None]:
     import ray
 
     try:
         yield
     except ray.exceptions.RayError as error:
+        what = f"the Ray cluster broke down ({_reason(error)})"
+        if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
+            what = f"a piece of work was tried {_TRIES} times, and its worker died each time"
         remedy = f"finished parts are kept: the same command goes on from there ({LOGS}=1 lets Ray say more)"
-        raise EngineError(f"The Ray cluster broke down ({_reason(error)}); {remedy}.") from error
+        raise EngineError(f"{doing}: {what}; {remedy}.") from error
 
 
 def _reason(error: Exception) -> str:

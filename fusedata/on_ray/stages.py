@@ -73,7 +73,7 @@ class OnRay:
         given = dataset_of(_shares(prompts, missing, _batches_a_call(missing, engine.batch_size, host, pool)))
         del missing
         arguments = {"model": model, "parts": parts, "identity": engine.identity()}
-        for receipt in self._receipts(given, Sampler, arguments, pool):
+        for receipt in self._receipts(given, Sampler, arguments, pool, f"sample {model.id}"):
             advance(receipt["rows"])
         check_answered(prompts, model.id, model.samples, engine, parts)
 
@@ -93,7 +93,7 @@ class OnRay:
         given = _windows(judged_by(prompts), tables, partial(verify_batches))
         own = [parts for _, parts in tables]
         arguments: dict[str, object] = {"tables": own, "identity": dict(identity), "seams": seams}
-        for receipt in self._receipts(given, Judge, arguments, pool):
+        for receipt in self._receipts(given, Judge, arguments, pool, "verdicts"):
             advance(receipt["rows"])
 
     def reward(self, prompts: pl.DataFrame, tables: Tables, model: RewardModel, advance: Advance) -> float:
@@ -108,7 +108,7 @@ class OnRay:
         given = _windows(scored_with(prompts), tables, cut)
         arguments: dict[str, object] = {"tables": [parts for _, parts in tables], "identity": model.identity()}
         tolerance = model.tolerance
-        for receipt in self._receipts(given, Scorer, arguments, pool):
+        for receipt in self._receipts(given, Scorer, arguments, pool, f"rewards of {model.name}"):
             tolerance = max(tolerance, receipt["tolerance"])
             advance(receipt["rows"])
         return tolerance
@@ -119,9 +119,10 @@ class OnRay:
         worker: type[Worker],
         arguments: dict[str, object],
         pool: Pool,
+        doing: str,
     ) -> Iterator[dict[str, Any]]:
-        place = Place(self._run.root.absolute(), json.loads(json.dumps(self._run.state["tables"])))
-        return receipts(given, worker, {"seams": self._seams, "place": place, **arguments}, pool)
+        place = Place(str(self._run.root.absolute()), json.loads(json.dumps(self._run.state["tables"])))
+        return receipts(given, worker, {"seams": self._seams, "place": place, **arguments}, pool, doing)
 
     def _connect(self) -> None:
         if not self._is_connected:

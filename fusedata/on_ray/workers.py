@@ -5,6 +5,7 @@ replaces itself. Errors of ours come back as receipts, never as exceptions: Ray 
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields
@@ -26,6 +27,7 @@ from fusedata.reward.stage import score
 from fusedata.sample.protocol import Completion, Engine, Request
 from fusedata.sample.stage import requests, write
 from fusedata.schema import keys_digest
+from fusedata.storage import is_url, place
 from fusedata.store import Parts, State, count, read_run
 from fusedata.verify.checks import Check
 from fusedata.verify.stage import judge
@@ -44,20 +46,25 @@ class Seams:
 
 @dataclass(frozen=True)
 class Place:
-    """The run that a worker writes into: as the driver sees it, and so as the worker must."""
+    """The run that a worker writes into, by path or URL: as the driver sees it, and so as the worker must."""
 
-    root: Path
+    root: str
     tables: State
 
     def check(self) -> None:
-        """Raise RunError where this node sees no such run."""
+        """Raise RunError where this node sees no such run, MissingExtraError where it cannot read such a URL."""
+        root = place(self.root)
         try:
-            same = read_run(self.root).state["tables"] == self.tables
+            same = read_run(root).state["tables"] == self.tables
         except RunError:
             same = False
         if not same:
             remedy = "--out must lie on storage that all nodes of the cluster share"
-            raise RunError(f"{self.root}: the node {node()} does not see this run there; {remedy}.")
+            if is_url(root):
+                remedy = (
+                    "start Ray on every node with the environment variables that say where the store is, and who asks"
+                )
+            raise RunError(f"{root}: the node {node()} does not see this run there; {remedy}.")
 
 
 def packed(rows: pl.DataFrame) -> bytes:
@@ -262,7 +269,7 @@ class Reading:
         """Read windows (table, paths); an error of ours is a row of its own."""
         for row in rows.to_pylist():
             try:
-                for batch in self._batches(row["table"], [Path(path) for path in row["paths"]]):
+                for batch in self._batches(row["table"], [place(path) for path in row["paths"]]):
                     yield work(row["table"], batch)
             except FusedataError as error:
                 yield pa.table({"table": [row["table"]], "rows": [b""], **failure(error)})
@@ -276,5 +283,5 @@ class Reading:
         assert isinstance(prompts, pl.DataFrame)
         asked = responses.scan("part").select("prompt_id").unique().collect()
         own = prompts.join(asked, on="prompt_id", how="semi", maintain_order="left")
-        for window in windows(own, responses, done, sum(path.stat().st_size for path in paths) + 1):
+        for window in windows(own, responses, done, sys.maxsize):
             yield from self.cut(window)

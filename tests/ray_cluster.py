@@ -1,0 +1,120 @@
+"""A real Ray cluster of several nodes, and the driver of the builds on it, in a process and a session of their own.
+
+Ray sweeps the process groups of what it started when that ends, and nodes that the process of the tests starts are in
+its group: one whole run of the tests was killed that way. From a session of its own no signal to a group reaches them.
+"""
+
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from ray_builds import build
+
+from fusedata.on_ray.cluster import connected, engine_pool
+
+NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
+_HELD: list[Any] = []
+"""The cluster, in the process that holds it."""
+
+
+class Cluster:
+    """The process of the cluster: every act that it is given runs there, one after another."""
+
+    def __init__(self, nodes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._process = ProcessPoolExecutor(1, context, initializer=_start, initargs=(nodes,))
+        self.address: str = self.do(_address)
+
+    def do(self, act: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        return self._process.submit(act, *arguments, **more).result(timeout=300)
+
+    def build(self, folder: Any, out: Any, **how: Any) -> str:
+        """Build into `out`, and give what the terminal was shown."""
+        return self.do(_build, folder, out, **how)
+
+
+@contextmanager
+def cluster_of(nodes: int) -> Iterator[Cluster]:
+    cluster = Cluster(nodes)
+    try:
+        yield cluster
+    finally:
+        cluster.do(_end)
+        cluster._process.shutdown()
+
+
+def _start(nodes: int) -> None:
+    os.setsid()
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
+    from ray.cluster_utils import Cluster as Nodes
+
+    held = Nodes(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    for _ in range(nodes - 1):
+        held.add_node(**NODE)
+    os.environ["RAY_ADDRESS"] = held.address
+    _HELD.append(held)
+
+
+def _end_with_the_tests() -> None:
+    """Leave no cluster behind, even where the tests are killed."""
+    tests = multiprocessing.parent_process()
+    assert tests
+    tests.join()
+    os._exit(1)  # and Ray's processes with it: they share its fate
+
+
+def _address() -> str:
+    return _HELD[0].address
+
+
+def _end() -> None:
+    _HELD.pop().shutdown()
+
+
+def _build(folder: Any, out: Any, **how: Any) -> str:
+    """Build, and give what was printed, as a note of what is raised."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            with _printing_to(file.fileno()):
+                build(folder, **how).run(out)
+        except Exception as error:
+            error.add_note(_read(file))
+            raise
+        return _read(file)
+
+
+def _read(file: Any) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
+@contextmanager
+def _printing_to(file: int) -> Iterator[None]:
+    held = [os.dup(1), os.dup(2)]
+    for number in (1, 2):
+        os.dup2(file, number)
+    try:
+        yield
+    finally:
+        for number, before in zip((1, 2), held, strict=True):
+            os.dup2(before, number)
+            os.close(before)
+
+
+def remove_node() -> None:
+    """Take a node away, as a machine that loses its power."""
+    _HELD[0].remove_node(next(iter(_HELD[0].worker_nodes)), allow_graceful=False)
+
+
+def add_node() -> None:
+    _HELD[0].add_node(**NODE)
+
+
+def engines_that_fit(host: Any, sizes: Any) -> Any:
+    with connected():
+        return engine_pool(host, sizes, "m")
