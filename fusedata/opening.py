@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fusedata.errors import RunError
+from fusedata.lease import Lease
 from fusedata.shards import Shard, Writer
-from fusedata.storage import Lease, failures, is_url
+from fusedata.storage import failures, is_url
 from fusedata.store import Run, first_line, read_run
 
 _OURS = re.compile("[a-z]+/[0-9a-f]{16}|dataset/(sft|dpo)")

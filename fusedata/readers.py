@@ -19,7 +19,7 @@ from fusedata.recipe import Recipe
 from fusedata.schema import KEY, PROMPTS, REWARDS
 from fusedata.select import Selection
 from fusedata.split import held_out
-from fusedata.storage import locations
+from fusedata.storage import scan
 from fusedata.store import Parts, Run, collect, first_line
 
 ResultT = TypeVar("ResultT")
@@ -130,7 +130,7 @@ def data_files(folder: Path) -> dict[str, list[Path]]:
 def scan_dataset(folder: Path) -> pl.LazyFrame | None:
     """Read a dataset folder lazily, with a last column `split`; None where it holds no data."""
     files = data_files(folder).items()
-    splits = [pl.scan_parquet(locations(paths)).with_columns(split=pl.lit(split)) for split, paths in files]
+    splits = [scan(paths).with_columns(split=pl.lit(split)) for split, paths in files]
     return pl.concat(splits) if splits else None
 
 
@@ -149,7 +149,7 @@ def check_files(folders: Sequence[Path], tables: Sequence[Parts] = ()) -> None:
         collect(table.scan().select(pl.all().is_null().sum()), [table])
     for path in (path for folder in folders for paths in data_files(folder).values() for path in paths):
         try:
-            pl.read_parquet(path)
+            scan([path]).collect()
         except FAILURES as error:
             remedy = "build again: the dataset is written anew from the run's tables"
             raise RunError(f"{path}: cannot be read ({first_line(error)}); {remedy}.") from error

@@ -23,7 +23,7 @@ import polars as pl
 from fusedata.errors import RunError
 from fusedata.schema import KEY, PROMPTS, fingerprint
 from fusedata.shards import Shard, Writer
-from fusedata.storage import failures, is_url, locations, put_part, unwritable, uploading, uploading_folder
+from fusedata.storage import failures, is_url, put_part, scan, unwritable, uploading, uploading_folder
 
 State = dict[str, Any]
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -82,7 +82,7 @@ class Parts:
         """Read these parts lazily, whatever is in the names of the folders above: no pattern, no `key=value`."""
         options: Any = {"glob": False, "hive_partitioning": False, "row_index_offset": first or 0}
         row = None if first is None else "row"
-        return pl.scan_parquet(locations(paths), schema=self.schema, row_index_name=row, **options)
+        return scan(paths, schema=self.schema, row_index_name=row, **options)
 
     def height(self) -> int:
         """Count all rows that the parts hold, whatever sample they are of. Raises RunError."""

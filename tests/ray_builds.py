@@ -14,6 +14,7 @@ from fusedata.build import Build, Silent
 from fusedata.errors import EngineError
 from fusedata.profile import Profile, Ray, RewardHost
 from fusedata.sample.protocol import Completion
+from fusedata.storage import place
 from fusedata.testing import EchoEngine, HashReward
 
 PROMPTS, SAMPLES = 30, 4
@@ -118,5 +119,7 @@ def asked(folder: Path) -> list[str]:
     return [line for path in folder.glob("asked-*") for line in path.read_text().split()]
 
 
-if __name__ == "__main__":
-    build(Path(sys.argv[1]), seconds=float(sys.argv[2])).run(Path(sys.argv[1]) / "run")
+if __name__ == "__main__":  # FOLDER SECONDS: on Ray, into FOLDER/run; FOLDER SECONDS URL: in this process, into URL
+    where = Path(sys.argv[1])
+    out = place(sys.argv[3]) if sys.argv[3:] else where / "run"
+    build(where, on_ray=not sys.argv[3:], seconds=float(sys.argv[2])).run(out)

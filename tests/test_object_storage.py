@@ -3,19 +3,27 @@
 import itertools
 import json
 import os
+import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import dataset_bytes
+from ray_builds import PROMPTS, SAMPLES, asked
+from ray_builds import build as ray_build
 from runs import Engine, Stopped, Stopper, built, invoke, recipe
 from s3_server import FAULTS, FaultyServer, s3_store
 from test_shards import build
 
 from fusedata.errors import ConfigError, RunError, RunLockedError
 from fusedata.inspect_ import opened, overview
+from fusedata.lease import LEASE_S
 from fusedata.opening import write_run
 from fusedata.schema import RESPONSES, VERDICTS
 from fusedata.shards import Shard
@@ -87,6 +95,43 @@ def test_a_build_that_was_stopped_goes_on_and_pays_for_nothing_twice(root, tmp_p
     first, second = ({(r.prompt_id, r.sample) for r in engine.asked} for engine in engines)
     assert not first & second
     assert dataset_bytes(root) == expected(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_build_that_is_killed_again_and_again_leaves_whole_parts_and_gives_the_same_bytes(proxy, root, tmp_path):
+    moments, kills = random.Random(8), 4
+    for how in itertools.islice(itertools.cycle(["cut", "", "lost"]), kills):
+        killed_at_put(proxy, moments.randrange(3, 20), how, tmp_path, root)
+        for path in root.rglob("*.parquet"):
+            pl.read_parquet(BytesIO(path.read_bytes()))
+        with pytest.raises(RunLockedError, match=r"wait for it \(or \d+ seconds, where it was killed\)"):
+            ray_build(tmp_path, on_ray=False).run(root)
+        lease = max(root.glob(".lease-*"))
+        assert 0 < json.loads(lease.read_bytes())["expires"] - time.time() <= LEASE_S
+        lease.write_bytes(json.dumps({"owner": "killed", "expires": time.time()}).encode())
+    ray_build(tmp_path, on_ray=False).run(root)
+    keys = asked(tmp_path)
+    assert len(set(keys)) == PROMPTS * SAMPLES
+    assert len(keys) - len(set(keys)) <= kills * 4  # the batch that it was killed in
+    ray_build(tmp_path, on_ray=False).run(tmp_path / "whole")
+    assert dataset_bytes(root) == dataset_bytes(tmp_path / "whole")
+
+
+def killed_at_put(proxy: FaultyServer, number: int, how: str, folder: Path, run: Path) -> None:
+    """Build into `run` by a process of its own, which is killed as it puts its `number`-th object; `how` that ends."""
+    puts = itertools.count(1)
+
+    def fault(_: int, method: str) -> str:
+        if method != "PUT" or next(puts) != number:
+            return ""
+        process.kill()
+        return how
+
+    proxy.fault = fault
+    command = [sys.executable, Path(__file__).with_name("ray_builds.py"), folder, "0", str(run)]
+    process = subprocess.Popen(command)
+    assert process.wait() == -signal.SIGKILL
+    proxy.fault = lambda *_: ""
 
 
 def test_an_upload_that_is_cut_leaves_no_part(proxy, root):
@@ -168,7 +213,7 @@ def test_what_cannot_be_had_is_one_sentence(proxy, tmp_path):
         status(place("s3://runs/none"))
     with pytest.raises(RunError, match="shards need file locks"):
         build(recipe(tmp_path)).run_shard(place("s3://runs/shards"), Shard(1, 2))
-    with pytest.raises(ConfigError, match=r"memory://x: runs are not kept there; give s3://BUCKET/FOLDER"):
+    with pytest.raises(ConfigError, match=r"memory://x: runs are not kept there; give s3://BUCKET/FOLDER, gs://"):
         place("memory://x")
     assert place(str(tmp_path)) == tmp_path
     assert os.fspath(place("a/b")) == "a/b"

@@ -16,7 +16,7 @@ from fusedata.dataset import Datasets
 from fusedata.licenses import LICENSE_FILE
 from fusedata.publish.folder import SplitWriter, Written, checksums
 from fusedata.recipe import Recipe
-from fusedata.storage import locations
+from fusedata.storage import scan
 from fusedata.store import replacing, writing
 from fusedata.winners import Winners
 
@@ -86,7 +86,7 @@ def _read(folder: Path, schema: pl.Schema) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=schema)]
     for split in _SPLITS:
         if paths := sorted((folder / "data").glob(f"{split}-*.parquet")):
-            rows = pl.scan_parquet(locations(paths), glob=False, hive_partitioning=False)
+            rows = scan(paths, glob=False, hive_partitioning=False)
             frames.append(rows.with_columns(test=pl.lit(split == "test")).cast(schema).collect())
     return pl.concat(frames).sort("prompt_id", "source_model")
 
