@@ -47,6 +47,8 @@ EXTRAS = {
         {"lm-eval[api]": "lm-eval"},
     ),
     "s3": Extra({"s3fs": "2026.1", "universal_pathlib": "0.3"}, "runs on object storage: `--out s3://…`", {}),
+    "gcs": Extra({"gcsfs": "2026.1", "universal_pathlib": "0.3"}, "runs on Google's: `--out gs://…`", {}),
+    "oss": Extra({"alibabacloud-oss-v2": "1.2", "universal_pathlib": "0.3"}, "runs on Alibaba's: `--out oss://…`", {}),
     "hub": Extra({"modelscope": "1.40"}, "corpora from ModelScope", {}),
     "audit": Extra(
         {"detect-secrets": "1.5", "phonenumbers": "9", "python-stdnum": "2"},

@@ -16,15 +16,21 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from fusedata.errors import ConfigError, MissingExtraError, RunError
+
+_READERS = 8
+"""How many objects are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Store:
 STORES = {
     "s3": Store("s3fs", "s3", "AWS_ENDPOINT_URL for a store that is not Amazon's"),
     "gs": Store("gcsfs", "gcs", "GOOGLE_APPLICATION_CREDENTIALS"),
-    "oss": Store("fusedata.oss", "oss", "OSS_ENDPOINT, OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET"),
+    "oss": Store("fusedata.oss", "oss", "OSS_REGION, OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET"),
 }
 """By the scheme of their URLs."""
 
@@ -72,10 +78,40 @@ def is_url(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def scan(paths: Sequence[Path], **options: Any) -> pl.LazyFrame:  # noqa: ANN401 - those of pl.scan_parquet
-    """Read Parquet files lazily, in folders or on object stores: polars speaks to these itself, where it can."""
-    places: Any = [str(path) if is_url(path) else path for path in paths]
-    return pl.scan_parquet(places, **options)
+def scan(paths: Sequence[Path], schema: pl.Schema | None = None, **options: Any) -> pl.LazyFrame:  # noqa: ANN401
+    """Read Parquet files of one schema lazily, in folders or on object stores; `options` are those of scan_parquet.
+
+    Polars speaks to S3 itself. What lies elsewhere is read by the store's client, so that one set of variables says
+    where and who: object by object, some at a time.
+    """
+    if not paths or getattr(paths[0], "protocol", "s3") == "s3":
+        places: Any = [str(path) if is_url(path) else path for path in paths]
+        return pl.scan_parquet(places, schema=schema, **options)
+    return register_io_source(partial(_read, list(paths)), schema=schema or pl.read_parquet_schema(_held(paths[0])))
+
+
+def _read(
+    paths: list[Path],
+    columns: list[str] | None,
+    predicate: pl.Expr | None,
+    rows: int | None,
+    _: int | None,
+) -> Iterator[pl.DataFrame]:
+    """Read whole objects, in order, as polars asks for them."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(paths), _READERS):
+            for held in pool.map(_held, paths[start : start + _READERS]):
+                frame = pl.read_parquet(held, columns=columns)
+                if rows is not None:
+                    frame = frame.head(rows)
+                    rows -= frame.height
+                yield frame if predicate is None else frame.filter(predicate)
+            if rows == 0:
+                return
+
+
+def _held(path: Path) -> BytesIO:
+    return BytesIO(path.read_bytes())
 
 
 _RAISED = {

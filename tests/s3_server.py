@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -44,7 +45,7 @@ def _await(port: int) -> None:
 
 FAULTS = ["500", "slow", "reset", "cut", "lost"]
 Fault = Callable[[int, str], str]
-"""Says what becomes of the n-th request (from 0) of this method: "", "500", "slow", "reset", "cut" or "lost"."""
+"""Says what becomes of the n-th request (from 0) of this method: "", "500", "slow", "reset", "cut", "lost" or "blind"."""
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -58,7 +59,7 @@ class _Proxy(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.next_fault(self.command)
         if fault == "500":
-            self._answer(500, [("Content-Length", "0")], b"")
+            self._answer(500, [("Content-Length", "0"), ("Date", formatdate(usegmt=True))], b"")
             return
         if fault == "slow":
             time.sleep(0.3)
@@ -74,7 +75,8 @@ class _Proxy(BaseHTTPRequestHandler):
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
         try:
-            upstream.request(self.command, self.path, body, dict(self._headers()))
+            hidden = {"if-none-match"} if fault == "blind" else set()  # the store does not know of conditions
+            upstream.request(self.command, self.path, body, dict(self._headers(hidden)))
             answer = upstream.getresponse()
             content = answer.read()
         finally:
@@ -86,8 +88,9 @@ class _Proxy(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815
 
-    def _headers(self) -> list[tuple[str, str]]:
-        return [(name, value) for name, value in self.headers.items() if name.lower() not in {"expect", "connection"}]
+    def _headers(self, hidden: Collection[str] = ()) -> list[tuple[str, str]]:
+        left_out = {"expect", "connection", *hidden}
+        return [(name, value) for name, value in self.headers.items() if name.lower() not in left_out]
 
     def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response_only(status)

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import dataset_bytes
+from object_servers import Alibaba, Google, ObjectServer, object_server
 from ray_builds import PROMPTS, SAMPLES, asked
 from ray_builds import build as ray_build
 from runs import Engine, Stopped, Stopper, built, invoke, recipe
-from s3_server import FAULTS, FaultyServer, s3_store
+from s3_server import FAULTS, FaultyServer, faulty, s3_store
 from test_shards import build
 
 from fusedata.errors import ConfigError, RunError, RunLockedError
@@ -48,6 +50,31 @@ def root(proxy) -> Iterator[Path]:
     yield place(f"s3://runs/r{next(_NUMBERS)}")
     proxy.fault = lambda *_: ""
     proxy.faults.clear()
+
+
+@pytest.fixture(scope="module")
+def others() -> Iterator[dict[str, tuple[FaultyServer, ObjectServer]]]:
+    """Servers of Google's and Alibaba's kind, each behind a proxy; this process knows their addresses."""
+    pytest.importorskip("gcsfs")
+    pytest.importorskip("alibabacloud_oss_v2")
+    with ExitStack() as stack:
+        environment = stack.enter_context(pytest.MonkeyPatch.context())
+        found = {}
+        for scheme, handler, name in (("gs", Google, "STORAGE_EMULATOR_HOST"), ("oss", Alibaba, "OSS_ENDPOINT")):
+            server = stack.enter_context(object_server(handler))
+            proxy = stack.enter_context(faulty(server.server_port))
+            environment.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
+            found[scheme] = proxy, server
+        for name, value in {"REGION": "cn-x", "ACCESS_KEY_ID": "a", "ACCESS_KEY_SECRET": "b"}.items():
+            environment.setenv(f"OSS_{name}", value)
+        yield found
+
+
+@pytest.fixture
+def other(request, others) -> Iterator[tuple[FaultyServer, ObjectServer, Path]]:
+    proxy, server = others[request.param]
+    yield proxy, server, place(f"{request.param}://runs/r{next(_NUMBERS)}")
+    proxy.fault, server.is_careless = (lambda *_: ""), False
 
 
 def expected(tmp_path: Path) -> dict[str, bytes]:
@@ -203,6 +230,58 @@ def test_a_stage_that_is_made_anew_is_removed_there_first(root, tmp_path):
     build(recipe(tmp_path)).run(root, force=("rewards",))
     again = {path for path, when in finished(root).items() if before.get(path) != when}
     assert again == {path for path in before if "/rewards/" in path}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["gs", "oss"], indirect=True)
+def test_a_build_on_other_stores_through_errors_gives_the_same_bytes(other, tmp_path):
+    proxy, _, out = other
+    kinds, writes = iter(FAULTS), itertools.count()
+    proxy.fault = lambda _, method: next(kinds, "") if method in {"PUT", "POST"} and next(writes) % 6 == 2 else ""
+    engine = Engine()
+    build(recipe(tmp_path), engine).run(out)
+    assert set(FAULTS) < set(proxy.faults)
+    assert len(engine.asked) == len({(request.prompt_id, request.sample) for request in engine.asked})
+    assert dataset_bytes(out) == expected(tmp_path)
+    kept = finished(out)
+    build(recipe(tmp_path)).run(out, force=("rewards",))
+    assert {path for path in kept if "/rewards/" not in path} <= set(finished(out))
+    assert dataset_bytes(out) == expected(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["gs", "oss"], indirect=True)
+def test_other_stores_put_a_part_once_and_let_one_writer_in(other):
+    _, _, out = other
+    parts = Parts(out / "responses" / ("0" * 16), RESPONSES)
+    for text in ("first", "second"):
+        parts.write("a", response(text))
+    assert parts.scan().collect()["text"].to_list() == ["first"]
+    with write_run(out, "sums"), pytest.raises(RunLockedError), write_run(out, "sums"):
+        pass
+
+
+@pytest.mark.parametrize("other", ["gs", "oss"], indirect=True)
+def test_other_stores_that_replace_what_they_should_not_are_refused(other):
+    _, server, out = other
+    server.is_careless = True
+    with pytest.raises(RunError, match="the store replaces objects"), write_run(out, "sums"):
+        pass
+
+
+def test_a_store_that_ignores_conditions_is_refused(proxy, root):
+    proxy.fault = lambda *_: "blind"
+    with pytest.raises(RunError, match="the store replaces objects"), write_run(root, "sums"):
+        pass
+
+
+def test_what_a_store_needs_is_told(monkeypatch):
+    pytest.importorskip("alibabacloud_oss_v2")
+    from fusedata.oss import Oss
+
+    monkeypatch.delenv("OSS_REGION", raising=False)
+    Oss.clear_instance_cache()
+    with pytest.raises(ConfigError, match="OSS_REGION: this environment variable is not set"):
+        place("oss://runs/nowhere").exists()
 
 
 def test_what_cannot_be_had_is_one_sentence(proxy, tmp_path):
