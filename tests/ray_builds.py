@@ -88,11 +88,6 @@ def make_engine(folder: Path, seconds: float, fault: str, *_: object) -> Engine:
     return Engine(folder, seconds, fault)
 
 
-def make_other(driver: int, *_: object) -> EchoEngine:
-    """An engine that is another one in any process but the driver's."""
-    return EchoEngine(answers=4 if os.getpid() == driver else 5)
-
-
 def make_reward(*_: object) -> HashReward:
     return HashReward()
 

@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 LOGS = "FUSEDATA_RAY_LOGS"
 """The environment variable that lets Ray, and what workers print, write to the terminal."""
 _KNOCK_SECONDS = 10.0
-_TRIES = 4
-"""How often a piece of work is begun whose workers, or their nodes, die: it may be the piece that kills them."""
 _CHECK_CPUS = 8
 """Processors that a verifier takes where the profile does not say: more of them start no faster."""
 
@@ -164,24 +161,23 @@ def _has(node: dict[str, Any], what: str) -> int:
     return int(node.get(what, 0))
 
 
-def receipts(
-    dataset: Any,  # noqa: ANN401
-    worker: type,
-    arguments: dict[str, object],
-    pool: Pool,
-    doing: str,
-) -> Iterator[dict[str, Any]]:
+def receipts(dataset: Any, worker: type, arguments: dict[str, object], pool: Pool) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """Have every row of `dataset` done by a pool of `worker`, and give the receipts as they come.
 
-    `doing` names the work. Raises the FusedataError that a worker met, EngineError where the cluster broke down or a
-    row ended every worker that took it.
+    Raises the FusedataError that a worker met, EngineError where the cluster broke down.
     """
     from ray.data import ActorPoolStrategy
 
-    compute = ActorPoolStrategy(min_size=1, max_size=pool.size, initial_size=pool.size)
-    sizes = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_task_retries": _TRIES - 1}
-    told = _mapped(dataset, worker, compute, fn_constructor_kwargs=arguments, **sizes)
-    with _translated(doing):
+    told = dataset.map_batches(
+        worker,
+        batch_size=1,
+        batch_format="pyarrow",
+        fn_constructor_kwargs=arguments,
+        compute=ActorPoolStrategy(min_size=1, max_size=pool.size, initial_size=pool.size),
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus,
+    )
+    with _translated():
         for row in told.iter_rows():
             if row["kind"]:
                 raise _again(row["kind"], row["error"])
@@ -193,17 +189,7 @@ def readings(dataset: Any, read: Callable[..., object]) -> Any:  # noqa: ANN401
     from ray.data import TaskPoolStrategy
 
     compute = TaskPoolStrategy(size=min(len(_nodes()), dataset.num_blocks()))
-    return _mapped(dataset, read, compute, num_cpus=0, max_retries=_TRIES - 1)
-
-
-def _mapped(dataset: Any, act: Callable[..., object], compute: object, **more: object) -> Any:  # noqa: ANN401
-    """Have a row at a time worked on.
-
-    Ray warns that it will name each argument from 2.64 on; it names none for tries yet.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return dataset.map_batches(act, batch_size=1, batch_format="pyarrow", compute=compute, **more)
+    return dataset.map_batches(read, batch_size=1, batch_format="pyarrow", compute=compute, num_cpus=0)
 
 
 def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
@@ -219,17 +205,14 @@ def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
 
 
 @contextlib.contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _translated() -> Iterator[None]:
     import ray
 
     try:
         yield
     except ray.exceptions.RayError as error:
-        what = f"the Ray cluster broke down ({_reason(error)})"
-        if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
-            what = f"a piece of work was tried {_TRIES} times, and its worker died each time"
         remedy = f"finished parts are kept: the same command goes on from there ({LOGS}=1 lets Ray say more)"
-        raise EngineError(f"{doing}: {what}; {remedy}.") from error
+        raise EngineError(f"The Ray cluster broke down ({_reason(error)}); {remedy}.") from error
 
 
 def _reason(error: Exception) -> str:

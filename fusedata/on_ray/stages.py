@@ -25,6 +25,7 @@ from fusedata.on_ray.cluster import (
     receipts,
     reward_pool,
 )
+from fusedata.on_ray.tries import counter
 from fusedata.on_ray.workers import Judge, Place, Reading, Sampler, Scorer, Seams, Worker, piece, work
 from fusedata.plan import WINDOW_BYTES, Advance, cut
 from fusedata.recipe import SourceModel
@@ -56,6 +57,7 @@ class OnRay:
         """Connect to nothing yet."""
         self._seams, self._run, self._stack = seams, run, ExitStack()
         self._is_connected = False
+        self._counter: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +75,7 @@ class OnRay:
         given = dataset_of(_shares(prompts, missing, _batches_a_call(missing, engine.batch_size, host, pool)))
         del missing
         arguments = {"model": model, "parts": parts, "identity": engine.identity()}
-        for receipt in self._receipts(given, Sampler, arguments, pool, f"sample {model.id}"):
+        for receipt in self._receipts(given, Sampler, arguments, pool):
             advance(receipt["rows"])
         check_answered(prompts, model.id, model.samples, engine, parts)
 
@@ -90,10 +92,10 @@ class OnRay:
             "sandbox": profile.sandbox.model_copy(update=workers),
         }
         seams = replace(self._seams, profile=profile.model_copy(update=sized))
-        given = _windows(judged_by(prompts), tables, partial(verify_batches))
+        given = _windows(judged_by(prompts), tables, partial(verify_batches), self._counter)
         own = [parts for _, parts in tables]
         arguments: dict[str, object] = {"tables": own, "identity": dict(identity), "seams": seams}
-        for receipt in self._receipts(given, Judge, arguments, pool, "verdicts"):
+        for receipt in self._receipts(given, Judge, arguments, pool):
             advance(receipt["rows"])
 
     def reward(self, prompts: pl.DataFrame, tables: Tables, model: RewardModel, advance: Advance) -> float:
@@ -105,10 +107,10 @@ class OnRay:
         host = self._seams.profile.reward
         pool = reward_pool(host, self._seams.profile.ray)
         cut = partial(reward_batches, batch_size=host.batch_size)
-        given = _windows(scored_with(prompts), tables, cut)
+        given = _windows(scored_with(prompts), tables, cut, self._counter)
         arguments: dict[str, object] = {"tables": [parts for _, parts in tables], "identity": model.identity()}
         tolerance = model.tolerance
-        for receipt in self._receipts(given, Scorer, arguments, pool, f"rewards of {model.name}"):
+        for receipt in self._receipts(given, Scorer, arguments, pool):
             tolerance = max(tolerance, receipt["tolerance"])
             advance(receipt["rows"])
         return tolerance
@@ -119,14 +121,14 @@ class OnRay:
         worker: type[Worker],
         arguments: dict[str, object],
         pool: Pool,
-        doing: str,
     ) -> Iterator[dict[str, Any]]:
-        place = Place(str(self._run.root.absolute()), json.loads(json.dumps(self._run.state["tables"])))
-        return receipts(given, worker, {"seams": self._seams, "place": place, **arguments}, pool, doing)
+        place = Place(str(self._run.root.absolute()), json.loads(json.dumps(self._run.state["tables"])), self._counter)
+        return receipts(given, worker, {"seams": self._seams, "place": place, **arguments}, pool)
 
     def _connect(self) -> None:
         if not self._is_connected:
             self._stack.enter_context(connected())
+            self._counter = counter()
             self._is_connected = True
 
 
@@ -153,12 +155,12 @@ def _shares(prompts: pl.DataFrame, missing: pl.DataFrame, batches: int) -> Itera
         yield work(0, rows.select("prompt_id", "sample", "batch").with_columns(messages))
 
 
-def _windows(prompts: pl.DataFrame, tables: Tables, cut: Any) -> Any:  # noqa: ANN401
+def _windows(prompts: pl.DataFrame, tables: Tables, cut: Any, counter: Any) -> Any:  # noqa: ANN401
     """Give the dataset of all batches: windows of parts are cut here, and read on the cluster."""
     import ray
 
     known = tuple((responses, piece(parts, parts.paths("part"))) for responses, parts in tables)
-    reading = Reading(ray.put(prompts.to_arrow()), known, cut)
+    reading = Reading(ray.put(prompts.to_arrow()), known, cut, counter)
     return readings(dataset_of(_window_rows(tables)), reading)
 
 

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from fusedata.errors import EngineError, FusedataError, RewardError, RunError, VerifierError
+from fusedata.on_ray.tries import counted
 from fusedata.plan import windows
 from fusedata.profile import Profile
 from fusedata.recipe import Correctness, Recipe, Reward, SourceModel
@@ -50,6 +51,8 @@ class Place:
 
     root: str
     tables: State
+    counter: Any = None
+    """The actor that counts how often each piece of work is begun; None: nobody does."""
 
     def check(self) -> None:
         """Raise RunError where this node sees no such run, MissingExtraError where it cannot read such a URL."""
@@ -91,10 +94,11 @@ class Worker:
     """
 
     tolerance = 0.0
+    error: type[FusedataError] = EngineError
 
-    def __init__(self, seams: Seams, place: Place) -> None:
-        """Open nothing yet."""
-        self.seams, self.place, self.stack = seams, place, ExitStack()
+    def __init__(self, seams: Seams, place: Place, doing: str) -> None:
+        """Open nothing yet; `doing` names the work."""
+        self.seams, self.place, self.doing, self.stack = seams, place, doing, ExitStack()
         self._seen = False
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
@@ -109,7 +113,8 @@ class Worker:
                 if not self._seen:
                     self.place.check()
                     self._seen = True
-                done += self.act(piece["table"], pl.read_ipc(BytesIO(piece["rows"])))
+                with counted(self.place.counter, piece["rows"], self.error, self.doing):
+                    done += self.act(piece["table"], pl.read_ipc(BytesIO(piece["rows"])))
             except FusedataError as error:
                 told = failure(error)
         return pa.table({"rows": [done], "tolerance": [float(self.tolerance)], **told})
@@ -131,7 +136,7 @@ class Sampler(Worker):
         self, seams: Seams, place: Place, model: SourceModel, parts: Parts, identity: Mapping[str, str]
     ) -> None:
         """Make no engine yet; `identity` is that of the driver's."""
-        super().__init__(seams, place)
+        super().__init__(seams, place, f"sample {model.id}")
         self._model, self._parts, self._identity = model, parts, identity
 
     @cached_property
@@ -183,9 +188,11 @@ def _key(request: Request) -> tuple[str, int]:
 class Judge(Worker):
     """Holds the check of a recipe."""
 
+    error = VerifierError
+
     def __init__(self, seams: Seams, place: Place, tables: list[Parts], identity: Mapping[str, object]) -> None:
         """Open no check yet; `identity` is that of the driver's."""
-        super().__init__(seams, place)
+        super().__init__(seams, place, "verdicts")
         self._tables, self._identity = tables, identity
 
     @cached_property
@@ -207,9 +214,11 @@ class Judge(Worker):
 class Scorer(Worker):
     """Holds a reward model."""
 
+    error = RewardError
+
     def __init__(self, seams: Seams, place: Place, tables: list[Parts], identity: Mapping[str, str]) -> None:
         """Make no reward model yet; `identity` is that of the driver's."""
-        super().__init__(seams, place)
+        super().__init__(seams, place, "rewards")
         self._tables, self._identity = tables, identity
 
     @cached_property
@@ -264,13 +273,16 @@ class Reading:
     tables: tuple[tuple[Parts, Piece], ...]
     """RESPONSES, and what was known of them when the stage began, of each source."""
     cut: Callable[[pl.DataFrame], Iterator[pl.DataFrame]]
+    counter: Any = None
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Read windows (table, paths); an error of ours is a row of its own."""
         for row in rows.to_pylist():
+            window = "\n".join(row["paths"])
             try:
-                for batch in self._batches(row["table"], [place(path) for path in row["paths"]]):
-                    yield work(row["table"], batch)
+                with counted(self.counter, window.encode(), RunError, f"reading {row['paths'][0]} and what follows it"):
+                    for batch in self._batches(row["table"], [place(path) for path in row["paths"]]):
+                        yield work(row["table"], batch)
             except FusedataError as error:
                 yield pa.table({"table": [row["table"]], "rows": [b""], **failure(error)})
 
