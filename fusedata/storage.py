@@ -78,16 +78,25 @@ def is_url(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def scan(paths: Sequence[Path], schema: pl.Schema | None = None, **options: Any) -> pl.LazyFrame:  # noqa: ANN401
-    """Read Parquet files of one schema lazily, in folders or on object stores; `options` are those of scan_parquet.
+def scan(
+    paths: Sequence[Path],
+    schema: pl.Schema | None = None,
+    row_index_name: str | None = None,
+    row_index_offset: int = 0,
+    **options: Any,  # noqa: ANN401
+) -> pl.LazyFrame:
+    """Read Parquet files of one schema lazily, as pl.scan_parquet does, in folders or on object stores.
 
     Polars speaks to S3 itself. What lies elsewhere is read by the store's client, so that one set of variables says
     where and who: object by object, some at a time.
     """
     if not paths or getattr(paths[0], "protocol", "s3") == "s3":
+        options |= {"row_index_name": row_index_name, "row_index_offset": row_index_offset}
         places: Any = [str(path) if is_url(path) else path for path in paths]
         return pl.scan_parquet(places, schema=schema, **options)
-    return register_io_source(partial(_read, list(paths)), schema=schema or pl.read_parquet_schema(_held(paths[0])))
+    read, found = partial(_read, list(paths)), schema or pl.Schema(pl.read_parquet_schema(_held(paths[0])))
+    rows = register_io_source(read, schema=found)
+    return rows.with_row_index(row_index_name, row_index_offset) if row_index_name else rows
 
 
 def _read(

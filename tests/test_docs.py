@@ -46,7 +46,22 @@ def test_the_extras_are_those_agreed_on():
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    agreed = {"local", "vllm", "reward", "sandbox", "hub", "report", "audit", "evaluate", "train", "ray", "s3", "dev"}
+    agreed = {
+        "local",
+        "vllm",
+        "reward",
+        "sandbox",
+        "hub",
+        "report",
+        "audit",
+        "evaluate",
+        "train",
+        "ray",
+        "s3",
+        "gcs",
+        "oss",
+        "dev",
+    }
     assert set(extras) <= agreed
 
 

@@ -293,5 +293,7 @@ def test_what_cannot_be_had_is_one_sentence(proxy, tmp_path):
         build(recipe(tmp_path)).run_shard(place("s3://runs/shards"), Shard(1, 2))
     with pytest.raises(ConfigError, match=r"memory://x: runs are not kept there; give s3://BUCKET/FOLDER, gs://"):
         place("memory://x")
+    with pytest.raises(ConfigError, match=r"^a mixture of recipes does not go with --out s3://"):  # --on ray does
+        invoke("build", "fusechat-3.0", "--on", "ray", "--out", "s3://runs/x")
     assert place(str(tmp_path)) == tmp_path
     assert os.fspath(place("a/b")) == "a/b"

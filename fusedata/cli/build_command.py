@@ -26,7 +26,9 @@ DEFAULT_PROFILE = "local"
 @click.option(
     "--profile", help="Where and how to run: a shipped name or a .toml file (default: the user's, else local)."
 )
-@click.option("--out", type=RunFolder(), help="The run folder, or its s3:// URL (default: runs/RECIPE).")
+@click.option(
+    "--out", type=RunFolder(), help="The run folder, or its URL: s3://, gs:// or oss:// (default: runs/RECIPE)."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Keep this many prompts, chosen by hash.")
 @click.option(
     "--on",
