@@ -29,6 +29,10 @@ from polars.io.plugins import register_io_source
 
 from fusedata.errors import ConfigError, MissingExtraError, RunError
 
+# Here, as a path of gs:// may reach a worker before it loads the client: by gRPC that puts unconditionally, and it prints
+# what it raises.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 _READERS = 8
 """How many objects are read at a time."""
 
@@ -63,13 +67,11 @@ def place(text: str) -> Path:
     if store is None:
         remedy = "give s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, oss://BUCKET/FOLDER or a path"
         raise ConfigError(f"{text}: runs are not kept there; {remedy}.")
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # what it puts there, it puts unconditionally
     try:
         import_module(store.client)
         from upath import UPath
     except ImportError as error:
         raise MissingExtraError(store.extra, text) from error
-    logging.getLogger(store.client).setLevel(logging.CRITICAL)  # it prints what it raises
     return cast("Path", UPath(text.rstrip("/"), use_listings_cache=False))
 
 
