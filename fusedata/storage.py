@@ -29,7 +29,7 @@ from polars.io.plugins import register_io_source
 
 from fusedata.errors import ConfigError, MissingExtraError, RunError
 
-# Here, as a path of gs:// may reach a worker before it loads the client: by gRPC that puts unconditionally, and it prints
+# Here, as a path of gs:// may reach a worker before it loads the client, which puts unconditionally by gRPC, and prints
 # what it raises.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
