@@ -267,6 +267,13 @@ def test_other_stores_that_replace_what_they_should_not_are_refused(other):
         pass
 
 
+def test_a_lease_whose_put_was_done_and_the_answer_lost_is_held(proxy, root):
+    lost = iter(["lost"])
+    proxy.fault = lambda _, method: next(lost, "") if method == "PUT" else ""
+    with write_run(root, "sums"):
+        assert proxy.faults["lost"] == 1
+
+
 def test_a_store_that_ignores_conditions_is_refused(proxy, root):
     proxy.fault = lambda *_: "blind"
     with pytest.raises(RunError, match="the store replaces objects"), write_run(root, "sums"):
