@@ -43,8 +43,10 @@ def cluster_of(nodes: int) -> Iterator[Cluster]:
     cluster = Cluster(nodes)
     try:
         yield cluster
-    finally:
         cluster.do(_end)
+    finally:
+        for process in list(cluster._process._processes.values()):
+            process.kill()  # where it hangs; Ray's processes share its fate
         cluster._process.shutdown()
 
 
