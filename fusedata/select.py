@@ -10,6 +10,7 @@ Where a recipe asks for it, each source model that can gives a row, weighted by 
 the rejected response is the worst of a target model, whose best stands beside the chosen one (WRPO, arXiv 2412.03187).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -79,16 +80,16 @@ def select(
     scored), `screened` that a `flaw` bars (null: none). Takes memory in proportion to prompts times source models,
     whatever the texts.
     """
-    rows = _prepared(candidates, checked=checked, rewarded=rewarded, screened=screened)
+    rows = _prepared(_ordered(candidates.collect()), checked=checked, rewarded=rewarded, screened=screened)
     wrpo = dpo is not None and dpo.method == "wrpo"
     is_own = pl.col("source_model").cast(pl.String).eq_missing(pl.lit(dpo.target if dpo else None, pl.String))
-    models = _summary(rows.filter(~is_own) if wrpo else rows, ["prompt_id", "source_model"])
+    models = _summary(rows.filter(~is_own) if wrpo else rows, "by_model")
     if dpo is None:
         groups = models.with_columns(code=pl.lit(None, pl.Int64))
     elif wrpo:
-        groups = _against_target(models, _summary(rows.filter(is_own), ["prompt_id"]), dpo, checked=checked)
+        groups = _against_target(models, _summary(rows.filter(is_own), "by_prompt"), dpo, checked=checked)
     else:
-        groups = models if dpo.same_source_model else _summary(rows, ["prompt_id"])
+        groups = models if dpo.same_source_model else _summary(rows, "by_prompt")
         groups = groups.with_columns(code=_pair_code(dpo, checked=checked))
     sft_reasons = _nearest(models.with_columns(code=_sft_code()), "sft_reason")
     reasons = _nearest(groups, "pair_reason").join(sft_reasons, on="prompt_id", how="left")
@@ -108,6 +109,30 @@ def near_limits(pairs: pl.DataFrame, dpo: Dpo | None, tolerance: float) -> int:
     return pairs.filter(pl.any_horizontal(near)).height
 
 
+def _ordered(candidates: pl.DataFrame) -> pl.LazyFrame:
+    """Sort by prompt, model name and sample, with numbers for each prompt (`by_prompt`) and its models (`by_model`).
+
+    What is sorted is one number a row, and what is grouped lies together: a third of the time of joins and hashes.
+    """
+    place = pl.lit(0, pl.UInt64)
+    for column in ("prompt_id", "source_model"):
+        code = _code(candidates[column])
+        place = place * ((code.max() or 0) + 1) + pl.lit(code)  # type: ignore[operator]
+    samples = int(candidates["sample"].max() or 0) + 1  # type: ignore[arg-type]
+    models = (_code(candidates["source_model"]).max() or 0) + 1  # type: ignore[operator]
+    rows = candidates.with_columns(by_model=place * samples + pl.col("sample").cast(pl.UInt64)).sort("by_model")
+    rows = rows.with_columns(pl.col("by_model") // samples)
+    rows = rows.with_columns(by_prompt=pl.col("by_model") // models)
+    return rows.with_columns(pl.col("by_model", "by_prompt").set_sorted()).lazy()
+
+
+def _code(names: pl.Series) -> pl.Series:
+    """Number names in their order, 0 for none."""
+    if not isinstance(names.dtype, pl.Enum):
+        names = names.cast(pl.Enum(names.unique().cast(pl.String).drop_nulls().sort()))
+    return (names.to_physical().cast(pl.UInt64) + 1).fill_null(0)
+
+
 def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screened: bool) -> pl.LazyFrame:
     """Say of each candidate on what number it can be chosen (`high`) and on what it can be rejected (`low`)."""
     answered = pl.col("text_id").is_not_null()
@@ -116,7 +141,7 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screen
     failed = ~pl.col("passed") if checked else pl.lit(value=True)
     reward = pl.col("reward") if rewarded else pl.lit(0.0)
     return candidates.select(
-        *("prompt_id", "source_model", "sample", "text_id"),
+        *("prompt_id", "source_model", "sample", "text_id", "by_prompt", "by_model"),
         pl.selectors.by_name(*LOCATED, require_all=False),
         answered=answered,
         kept=kept,
@@ -127,39 +152,40 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screen
     ).with_columns(high=pl.when("good").then("score"), low=pl.when("bad").then("score"))
 
 
-def _summary(rows: pl.LazyFrame, group: list[str]) -> pl.DataFrame:
+def _summary(rows: pl.LazyFrame, by: str) -> pl.DataFrame:
     """Give, for each group, what it has and the rows that would be chosen and rejected.
 
     Whether its texts differ is seen by 64-bit hashes, which group faster than strings; it decides between reasons only.
     """
     text = pl.when("kept").then(pl.col("text_id").hash())
     scored = pl.when(pl.col("score").is_not_null()).then(text)
-    summarised = rows.group_by(group).agg(
+    held = rows.collect()
+    names = ["prompt_id", "source_model"] if by == "by_model" else ["prompt_id"]
+    summary = held.group_by(by, maintain_order=True).agg(
+        pl.col(names).first(),
         pl.col("answered", "kept", "judged", "good", "bad").any(),
         pl.col("high").max(),
         pl.col("low").min(),
         varied=text.min() != text.max(),
         varied_scored=scored.min() != scored.max(),
     )
-    extreme = (pl.col("high") == pl.col("high_limit")) | (pl.col("low") == pl.col("low_limit"))
-    limits = summarised.select(*group, high_limit="high", low_limit="low")
-    extreme_rows = rows.join(limits, on=group).filter(extreme)
-    summary, extremes = pl.collect_all([summarised, extreme_rows], engine="streaming")
     for limit, side in (("high", "chosen"), ("low", "rejected")):
-        summary = summary.join(_extreme(extremes, group, limit, side), on=group, how="left")
-    return summary
+        summary = summary.join(_extreme(held, by, summary[limit], side), on=by, how="left", maintain_order="left")
+    return summary.drop(by)
 
 
-def _extreme(extremes: pl.DataFrame, group: list[str], limit: str, side: str) -> pl.DataFrame:
-    """Give the one row of each group at its limit: of several, the first by model name and sample number."""
-    rows = extremes.filter(pl.col(limit) == pl.col(f"{limit}_limit")).sort("source_model", "sample")
-    named = {f"{side}_{column}": column for column in _told(rows)}
-    return rows.unique(group, keep="first", maintain_order=True).select(*group, **named)
+def _extreme(rows: pl.DataFrame, by: str, limits: pl.Series, side: str) -> pl.DataFrame:
+    """Give the one row of each group at its limit: of several the first, by model name and sample number."""
+    at = (rows[limits.name] == limits.gather(rows[by].rle_id())).fill_null(value=False).arg_true()
+    group = rows[by].gather(at)
+    is_first = (group != group.shift(1)).fill_null(value=True)
+    named = {f"{side}_{column}": column for column in _told(rows.columns)}
+    return rows.select(by, **named)[at.filter(is_first)]
 
 
-def _told(rows: pl.DataFrame, prefix: str = "") -> list[str]:
+def _told(columns: Sequence[str], prefix: str = "") -> list[str]:
     """List what each response is given back by."""
-    return [*_RESPONSE, *(column for column in LOCATED if f"{prefix}{column}" in rows.columns)]
+    return [*_RESPONSE, *(column for column in LOCATED if f"{prefix}{column}" in columns)]
 
 
 def _pair_code(dpo: Dpo, *, checked: bool) -> pl.Expr:
@@ -194,7 +220,7 @@ def _against_target(models: pl.DataFrame, target: pl.DataFrame, dpo: Dpo, *, che
 
     The target's own two must be a pair, whatever their gap; the window is for the source model's against the worst.
     """
-    told = _told(models, "chosen_")
+    told = _told(models.columns, "chosen_")
     side = {f"chosen_{column}": f"chosen_own_{column}" for column in told}
     own = target.with_columns(own_code=_pair_code(Dpo(), checked=checked), silent=~pl.col("answered")).rename(side)
     own = own.select("prompt_id", "own_code", "silent", "low", *side.values(), *(f"rejected_{c}" for c in told))
@@ -243,14 +269,14 @@ def _reasoned(reasons: pl.DataFrame) -> pl.DataFrame:
 def _sft_rows(models: pl.DataFrame, sft: Sft) -> pl.DataFrame:
     rows = models.filter(pl.col("high").is_not_null())
     rows = _best(rows) if sft.per == "prompt" else rows.sort("prompt_id", "chosen_source_model")
-    named = {column: f"chosen_{column}" for column in _told(rows, "chosen_")}
+    named = {column: f"chosen_{column}" for column in _told(rows.columns, "chosen_")}
     return rows.select("prompt_id", **named, **_weight(sft.weight_temperature))
 
 
 def _pair_rows(groups: pl.DataFrame, dpo: Dpo) -> pl.DataFrame:
     names = ("chosen", "chosen_own", "rejected") if dpo.method == "wrpo" else ("chosen", "rejected")
     rows = groups.filter(pl.col("code").is_null())
-    sides = [f"{side}_{column}" for side in names for column in _told(rows, "chosen_")]
+    sides = [f"{side}_{column}" for side in names for column in _told(rows.columns, "chosen_")]
     rows = _best(rows) if dpo.per == "prompt" else rows.sort("prompt_id", "chosen_source_model")
     weight = _weight(dpo.weight_temperature)
     return rows.select("prompt_id", *sides, chosen_reward="high", rejected_reward="low", **weight)
