@@ -1,22 +1,16 @@
-"""What a Ray cluster adds: 1, 2 and 4 nodes with an engine of fixed speed, and what the driver's memory does.
+"""What a Ray cluster adds: 1, 2 and 4 nodes with an engine of fixed speed.
 
-    python benchmarks/ray_scaling.py [RESPONSES ...]
+    python benchmarks/ray_scaling.py
 
 The nodes are real ones, each with its own Ray processes, all on this machine; the engine sleeps, so that two cores
 are enough for four of them. Rates are taken while every worker is busy: from the moment when the last has answered its
 first call until the first has nothing left. How long workers take to start is told beside. Every part is written and
-flushed to disk, as in a build.
+flushed to disk, as in a build. What the driver holds is measured by benchmarks/ray_memory.py.
 
-The driver's memory is its peak, sampling RESPONSES (10,000 and 100,000) from an engine that answers at once; beside
-it, the same in one process without Ray.
-
-Pass marks: at 2 and 4 nodes at least 0.95 of linear; memory grows by less than 1,000 bytes a response, which is what
-keys and prompts take: nothing of the texts.
+Pass mark: at 2 and 4 nodes at least 0.95 of linear.
 """
 
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,12 +26,10 @@ from fusedata.on_ray import OnRay, Seams
 from fusedata.profile import Profile
 from fusedata.recipe import Recipe
 from fusedata.sample.protocol import Completion, Group, Request
-from fusedata.sample.stage import sample
 from fusedata.schema import PROMPTS, RESPONSES
 from fusedata.store import Run
 
 NODES = (1, 2, 4)
-SIZES = (10_000, 100_000)
 SAMPLES = 4
 BATCH = 32
 SECONDS = 1.0
@@ -46,17 +38,18 @@ CALLS = 15
 """Calls a worker gets."""
 TEXT = "The answer is 42. " * 10
 LINEAR = 0.95
-GROWTH = 1000
 STORE = 100 << 20
 
 
 class Sleeper:
-    """Answers a batch in `seconds`, and writes down in `folder` from when to when it took."""
+    """Answers a batch in SECONDS, and writes down in `folder` from when to when it took."""
 
     name = "sleeper"
 
-    def __init__(self, folder: Path, batch_size: int, seconds: float) -> None:
-        self.folder, self.batch_size, self.seconds = folder, batch_size, seconds
+    batch_size = BATCH
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def identity(self) -> dict[str, str]:
         return {"engine": self.name}
@@ -64,18 +57,17 @@ class Sleeper:
     def generate(self, batches: Iterable[Sequence[Request]]) -> Iterator[Group]:
         for batch in batches:
             began = time.time()
-            time.sleep(self.seconds)
+            time.sleep(SECONDS)
             yield [(request, Completion(TEXT, "stop", 30, 45)) for request in batch]
-            if self.seconds:
-                with (self.folder / f"calls-{os.getpid()}").open("a") as file:
-                    file.write(f"{began} {time.time()}\n")
+            with (self.folder / f"calls-{os.getpid()}").open("a") as file:
+                file.write(f"{began} {time.time()}\n")
 
     def close(self) -> None:
         pass
 
 
-def make_engine(folder: Path, batch_size: int, seconds: float, *_: object) -> Sleeper:
-    return Sleeper(folder, batch_size, seconds)
+def make_engine(folder: Path, *_: object) -> Sleeper:
+    return Sleeper(folder)
 
 
 def recipe() -> Recipe:
@@ -89,7 +81,7 @@ def recipe() -> Recipe:
 
 
 def prompts(count: int) -> pl.DataFrame:
-    """Make prompts of 230 characters without a Python object for each, which would be the peak that is measured."""
+    """Make prompts of 230 characters."""
     text = pl.format("What is {} plus {}? " + "Think of it. " * 15, "corpus_row", "corpus_row")
     turn = pl.struct(role=pl.lit("user"), content=text)
     rows = pl.select(corpus_row=pl.int_range(count)).with_columns(
@@ -104,20 +96,18 @@ def prompts(count: int) -> pl.DataFrame:
     return rows.select(PROMPTS.names()).cast(PROMPTS)
 
 
-def sampled(folder: Path, responses: int, batch_size: int, seconds: float, *, on_ray: bool) -> float:
+def sampled(folder: Path, responses: int) -> float:
     """Sample, and give the seconds that took, connecting to the cluster included."""
-    asked, run, table = recipe(), Run(folder), prompts(responses // SAMPLES)
-    folder.mkdir(parents=True, exist_ok=True)
-    run.begin({"recipe": {}, "tables": {"responses": {"made/model": {"fingerprint": "0" * 16}}}})
+    asked, run = recipe(), Run(folder)
+    tables = {"prompts": {"": {"fingerprint": "0" * 16}}, "responses": {"made/model": {"fingerprint": "0" * 16}}}
+    run.begin({"recipe": {}, "tables": tables})
+    run.parts("prompts", "", PROMPTS).write("all", prompts(responses // SAMPLES))
     parts = run.parts("responses", "made/model", RESPONSES)
-    make = partial(make_engine, folder, batch_size, seconds)
+    make = partial(make_engine, folder)
     model, engine = asked.source_models[0], make()
     began = time.perf_counter()
-    if on_ray:
-        with OnRay(Seams(asked, Profile(name="benchmark"), make, None, None), run) as cluster:  # type: ignore[arg-type]
-            cluster.sample(table, model, engine, parts, lambda _: None)
-    else:
-        sample(table, model.id, SAMPLES, engine, parts, seed=asked.seed, advance=lambda _: None)
+    with OnRay(Seams(asked, Profile(name="benchmark"), make, None, None), run) as cluster:  # type: ignore[arg-type]
+        cluster.sample(cluster.plan(model, BATCH, parts), model, engine, parts, lambda _: None)
     return time.perf_counter() - began
 
 
@@ -160,7 +150,7 @@ def scaling() -> bool:
     rates = []
     for nodes in NODES:
         with tempfile.TemporaryDirectory() as place, cluster(nodes):
-            whole = sampled(Path(place), nodes * CALLS * BATCH, BATCH, SECONDS, on_ray=True)
+            whole = sampled(Path(place), nodes * CALLS * BATCH)
             rate, workers = steady(Path(place))
         rates.append(rate)
         over = (workers / rate - 1 / ideal) * 1000
@@ -169,34 +159,9 @@ def scaling() -> bool:
     return all(rate / (nodes * rates[0]) >= LINEAR for nodes, rate in zip(NODES, rates, strict=True))
 
 
-def memory(sizes: Sequence[int]) -> bool:
-    print(f"{'responses':>10} {'on Ray, peak MB':>15} {'s':>6} {'here, peak MB':>14} {'s':>6}")
-    peaks = []
-    with cluster(1):
-        for size in sizes:
-            (took, peak), (local, beside) = (measured(kind, size) for kind in ("ray", "here"))
-            peaks.append(peak)
-            print(f"{size:>10,} {peak:>15.0f} {took:>6.1f} {beside:>14.0f} {local:>6.1f}")
-    growth = (peaks[-1] - peaks[0]) * (1 << 20) / (sizes[-1] - sizes[0]) if len(sizes) > 1 else 0
-    print(f"the driver's memory grows by {growth:,.0f} bytes a response (a text has {len(TEXT)} characters)")
-    return growth < GROWTH
-
-
-def measured(kind: str, size: int) -> tuple[float, float]:
-    command = [sys.executable, __file__, kind, str(size)]
-    seconds, megabytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-2:]
-    return float(seconds), float(megabytes)
-
-
 def main() -> int:
-    if sys.argv[1:2] in (["ray"], ["here"]):
-        with tempfile.TemporaryDirectory() as place:
-            seconds = sampled(Path(place), int(sys.argv[2]), 1_000, 0, on_ray=sys.argv[1] == "ray")
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        return 0
-    sizes = [int(size) for size in sys.argv[1:]] or SIZES
-    passed = scaling() & memory(sizes)
-    print("PASS" if passed else "FAIL", f"(>= {LINEAR} of linear; < {GROWTH:,} bytes a response)")
+    passed = scaling()
+    print("PASS" if passed else "FAIL", f"(>= {LINEAR} of linear)")
     return 0 if passed else 1
 
 

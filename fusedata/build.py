@@ -1,20 +1,16 @@
 """The one place that names the order of the stages: collect, sample, screen, verify, reward, select, split, publish."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import polars as pl
-
-from fusedata.candidates import run_tables
-from fusedata.card import Facts
 from fusedata.collect.decontamination import benchmarks
-from fusedata.collect.stage import Corpora, Funnel, collected, is_here, locate_corpus
+from fusedata.collect.stage import Corpora, collected, is_here, locate_corpus
 from fusedata.completeness import is_complete
-from fusedata.contamination.report import read_report
 from fusedata.contamination.sources import Shelf
-from fusedata.dataset import Datasets, Decided, decide
+from fusedata.dataset import Datasets
 from fusedata.differences import differences
 from fusedata.errors import ConfigError, RunError
 from fusedata.estimate import Estimate, estimate
@@ -23,33 +19,23 @@ from fusedata.ledger import (
     Difference,
     ledger,
     redone,
-    revisions,
-    reward_self_test,
-    reward_tolerance,
-    stand_ins,
 )
 from fusedata.on_ray import OnRay, Seams
 from fusedata.opening import write_run
-from fusedata.plan import Advance, Reporter, unfinished
+from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile, effective
-from fusedata.publish.stage import publish
 from fusedata.recipe import Correctness, Recipe
 from fusedata.reward.models import make_reward
 from fusedata.reward.protocol import RewardModel
-from fusedata.reward.stage import reward
 from fusedata.sample.engines import make_engine
 from fusedata.sample.protocol import Engine
-from fusedata.sample.stage import sample, todo
-from fusedata.schema import FLAWS, PROMPTS, RESPONSES, REWARDS, VERDICTS
-from fusedata.screen.stage import screen
+from fusedata.schema import PROMPTS, RESPONSES
 from fusedata.shards import Shard
-from fusedata.split import asked
 from fusedata.storage import remove
-from fusedata.store import Parts, Run, count, read_run
+from fusedata.store import Run, count, read_run
 from fusedata.trial import Stopwatch, Trial, read_trial
 from fusedata.verify.checks import Check, opened
-from fusedata.verify.stage import verify
-from fusedata.winners import winners
+from fusedata.work import Work
 
 STAGES = {
     "prompts": ("prompts", "dropped"),
@@ -84,7 +70,7 @@ class Build:
     reporter: Reporter = field(default_factory=Silent)
     open_check: Callable[[Correctness | None, Profile], AbstractContextManager[Check | None]] = opened
     on_ray: bool = False
-    """Sample, verify and score on a Ray cluster; the makers must be such that its workers can import them."""
+    """Do all but the selection on a Ray cluster; the makers must be such that its workers can import them."""
     typed: tuple[str, str] | None = None
     """How recipe and profile are named on a command line, for `status` to say how to go on."""
 
@@ -117,6 +103,7 @@ class Build:
         _check_stages(force)
         engines = {model.id: self.make_engine(model, self.profile) for model in recipe.source_models}
         scorer = self.make_reward(recipe.reward, self.profile.reward) if recipe.reward else None
+        out = out.absolute() if self.on_ray else out  # workers are in folders of their own
         with self._opened(out, recipe, shard) as run, self._cluster(recipe, run) as cluster:
             with self.open_check(recipe.correctness, self.profile) as check:
                 corpora, shelf = self._located(recipe)
@@ -124,11 +111,12 @@ class Build:
                 for stage in force:
                     _forget(run, stage)
                 gold = check.gold if check else None
-                prompts, funnel = collected(run, recipe, corpora, gold, shelf, self.reporter.stage)
+                elsewhere = partial(cluster.collect, corpora) if cluster else None
+                funnel = collected(run, recipe, corpora, gold, shelf, self.reporter.stage, elsewhere)
+                work = Work(run, recipe, self.reporter, funnel, cluster)
+                work.carry(corpora)
                 assert run.writer
                 run.writer.share()
-                own = shard.prompts(prompts) if shard else prompts
-                work = _Work(run, recipe, self.reporter, own, funnel, cluster)
                 work.sample(engines)
                 work.screen()
                 if check and recipe.correctness:
@@ -136,8 +124,8 @@ class Build:
             if scorer:
                 work.reward(scorer, self.profile.reward.batch_size)
             if shard:
-                work = replace(work, run=replace(run, shard=None), prompts=prompts)
-                if not (run.writer.last() and is_complete(work.run, recipe, prompts)):
+                work = replace(work, run=replace(run, shard=None))
+                if not (run.writer.last() and is_complete(work.run, recipe, work.prompts)):
                     return None
             return work.publish(self.asked, self.profile)
 
@@ -197,92 +185,6 @@ class Build:
             if fields or again:
                 self.reporter.changed(fields, again)
         run.begin(state)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """The stages of one build, on the prompts that were collected."""
-
-    run: Run
-    recipe: Recipe
-    reporter: Reporter
-    prompts: pl.DataFrame
-    funnel: Funnel
-    cluster: OnRay | None = None
-
-    def sample(self, engines: dict[str, Engine]) -> None:
-        for model in self.recipe.source_models:
-            engine, parts = engines[model.id], self.run.parts("responses", model.id, RESPONSES)
-            prompts = asked(self.prompts, self.recipe, model.id)
-            missing = todo(prompts, model.id, model.samples, engine.batch_size, parts).height
-            if missing:
-                with closing(engine), self.reporter.stage(f"sample {model.id}", missing) as advance:
-                    if self.cluster:
-                        self.cluster.sample(prompts, model, engine, parts, advance)
-                        continue
-                    seed = self.recipe.seed
-                    sample(prompts, model.id, model.samples, engine, parts, seed=seed, advance=advance)
-
-    def screen(self) -> None:
-        if rules := self.recipe.screen:
-            for responses, parts, advance in self._unfinished("flaws", FLAWS):
-                screen(self.prompts, responses, parts, rules, advance)
-
-    def verify(self, name: str, check: Check) -> None:
-        if self.cluster:
-            for tables, advance in self._together("verdicts", VERDICTS):
-                self.cluster.verify(self.prompts, tables, check.identity, advance)
-            return
-        for responses, parts, advance in self._unfinished("verdicts", VERDICTS):
-            verify(self.prompts, responses, parts, check, name, advance)
-
-    def reward(self, scorer: RewardModel, batch_size: int) -> None:
-        tolerance = 0.0
-        with closing(scorer):
-            if self.cluster:
-                for tables, advance in self._together("rewards", REWARDS):
-                    tolerance = self.cluster.reward(self.prompts, tables, scorer, advance)
-            for responses, parts, advance in self._unfinished("rewards", REWARDS):
-                reward(self.prompts, responses, parts, scorer, batch_size, advance)
-        with self.run.turn():
-            known = self.run.state["reward_tolerance"]
-            noise = max(tolerance, scorer.tolerance, known.get(scorer.name, 0.0))  # loaded, a model may find more
-            tested = self.run.state["reward_self_test"] | ({scorer.name: scorer.self_test} if scorer.self_test else {})
-            found = {"reward_tolerance": known | {scorer.name: noise}, "reward_self_test": tested}
-            self.run.begin(self.run.state | found)
-
-    def _unfinished(self, stage: str, schema: pl.Schema) -> Iterator[tuple[Parts, Parts, Advance]]:
-        """Give each source of responses that `stage` has not finished."""
-        for label in self.run.labels("responses"):
-            responses, parts = self.run.parts("responses", label, RESPONSES), self.run.parts(stage, label, schema)
-            missing = unfinished(self.prompts, responses, parts).height
-            if missing:
-                with self.reporter.stage(f"{stage} of {label}", missing) as advance:
-                    yield responses, parts, advance
-
-    def _together(self, stage: str, schema: pl.Schema) -> Iterator[tuple[list[tuple[Parts, Parts]], Advance]]:
-        """Give all sources of responses that `stage` has not finished, at once; nothing where there is none."""
-        of, labels = self.run.parts, self.run.labels("responses")
-        tables = [(of("responses", label, RESPONSES), of(stage, label, schema)) for label in labels]
-        left = [unfinished(self.prompts, *pair).height for pair in tables]
-        if sum(left):
-            with self.reporter.stage(f"{stage} on Ray", sum(left)) as advance:
-                yield [pair for pair, missing in zip(tables, left, strict=True) if missing], advance
-
-    def publish(self, asked: Recipe, profile: Profile) -> Datasets:
-        with self.reporter.stage("select, split, write", None):
-            tables = run_tables(self.run, self.prompts)
-            decided = decide(tables, self.recipe)
-            with winners(tables, decided, self.recipe, self.run.root) as found:
-                return publish(self.run.root / "dataset", found, self._facts(decided, asked, profile))
-
-    def _facts(self, decided: Decided, asked: Recipe, profile: Profile) -> Facts:
-        replaced = stand_ins(asked, self.recipe)
-        states = revisions(self.run.state)
-        noise, tested = reward_tolerance(self.run.state), reward_self_test(self.run.state)
-        funnel = [*self.funnel, *((c, f"response screened out: {f} (responses)", n) for c, f, n in decided.flaws)]
-        held = read_report(self.run)
-        return Facts(self.recipe, profile.name, replaced, funnel, decided.places, states, noise, held, tested)
 
 
 def failures(root: Path) -> int:

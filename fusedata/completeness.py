@@ -4,10 +4,10 @@ import polars as pl
 
 from fusedata.plan import unfinished
 from fusedata.recipe import Recipe
-from fusedata.sample.stage import todo
+from fusedata.sample.plan import planned
 from fusedata.schema import FLAWS, RESPONSES, REWARDS, VERDICTS
 from fusedata.split import asked
-from fusedata.store import Run, collect
+from fusedata.store import Run
 
 _OF_RESPONSES = {"flaws": FLAWS, "verdicts": VERDICTS, "rewards": REWARDS}
 
@@ -16,12 +16,10 @@ def is_complete(run: Run, recipe: Recipe, prompts: pl.DataFrame) -> bool:
     """Whether every response to `prompts` was tried, and every stage has said something of each. Raises RunError."""
     for model in recipe.source_models:
         parts = run.parts("responses", model.id, RESPONSES)
-        missing = todo(asked(prompts, recipe, model.id), model.id, model.samples, 1, parts)
-        failed = collect(parts.scan("failed").select("prompt_id", "sample"), [parts])
-        if missing.join(failed, on=["prompt_id", "sample"], how="anti").height:
+        if planned(asked(prompts, recipe, model.id), model.id, model.samples, 1, parts, "*").missing:
             return False
     return not any(
-        unfinished(prompts, run.parts("responses", label, RESPONSES), run.parts(stage, label, schema)).height
+        unfinished(prompts, run.parts("responses", label, RESPONSES), run.parts(stage, label, schema))
         for stage, schema in _OF_RESPONSES.items()
         for label in run.labels(stage)
     )

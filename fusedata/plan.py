@@ -1,6 +1,6 @@
 """What is left to do: wanted keys minus done keys, in windows small enough for memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 import polars as pl
 
 from fusedata.schema import KEY
+from fusedata.storage import sizes
 from fusedata.store import Parts, collect
 
 Advance = Callable[[int], None]
@@ -30,37 +31,85 @@ WINDOW_BYTES = 64 << 20
 """Bytes of parts whose texts are held in memory at a time, as they lie on disk."""
 
 
-def wanted(prompts: pl.DataFrame, responses: Parts) -> pl.DataFrame:
+STRETCH = 1 << 20
+"""Responses whose keys are held in memory at a time."""
+
+Prompts = pl.DataFrame | pl.LazyFrame
+"""PROMPTS, or some columns of it: held in memory, or read anew each time."""
+
+
+def wanted(prompts: Prompts, responses: Parts) -> pl.DataFrame:
     """Give the responses that count for `prompts` and have a text: KEY, text_id, answer; sorted by KEY."""
-    rows = responses.scan("part").filter(pl.col("text_id").is_not_null()).select(*KEY, "text_id")
-    asked = responses.asked(prompts).lazy().select("prompt_id", "answer")
-    return collect(rows.join(asked, on="prompt_id"), [responses]).sort(KEY)
+    return _counting(_with_text(responses, responses.paths("part")), prompts, responses).sort(KEY)
 
 
-def unfinished(prompts: pl.DataFrame, responses: Parts, done: Parts) -> pl.DataFrame:
-    """Give the wanted responses that `done` says nothing of: neither of this text, nor by this gold answer."""
+def _with_text(responses: Parts, paths: list[Path]) -> pl.LazyFrame:
+    return responses.scan_paths(paths).filter(pl.col("text_id").is_not_null()).select(*KEY, "text_id")
+
+
+def _counting(rows: pl.LazyFrame, prompts: Prompts, responses: Parts) -> pl.DataFrame:
+    """Give those of `rows` that count for `prompts`, with the answer that they are judged by."""
+    asked = responses.asked(prompts.lazy()).select("prompt_id", "answer")
+    return collect(rows.join(asked, on="prompt_id"), [responses])
+
+
+def unfinished(prompts: Prompts, responses: Parts, done: Parts) -> int:
+    """Count the wanted responses that `done` says nothing of: neither of this text, nor by this gold answer."""
+    return sum(rows.height for _, rows in left(prompts, responses, done))
+
+
+def left(
+    prompts: Prompts, responses: Parts, done: Parts, size: int = WINDOW_BYTES, keys: int = STRETCH
+) -> Iterator[tuple[list[Path], pl.DataFrame]]:
+    """Give the wanted responses that are not finished, window by window: its parts, and KEY, text_id, answer.
+
+    Windows are cut from all parts, `size` bytes each, so they are the same whatever is done already; one with nothing
+    to do is passed over. A shard cuts them from the parts that hold its `prompts`, whatever other shards write
+    meanwhile. Some `keys` are held in memory at a time, of neighbouring windows.
+    """
+    cuts = list(cut(_parts_of(prompts, responses), size))
+    read = (collect(_with_text(responses, p).with_columns(window=n), [responses]) for n, p in enumerate(cuts))
+    for stretch in stretches(read, keys):
+        rows = _without(_counting(pl.concat(stretch).lazy(), prompts, responses), done)
+        for (number,), own in rows.sort("window").group_by("window", maintain_order=True):
+            yield cuts[number], own.drop("window")
+
+
+def _without(rows: pl.DataFrame, done: Parts) -> pl.DataFrame:
+    """Give those of `rows` that `done` says nothing of."""
     on = [name for name in (*KEY, "text_id", "answer") if name in done.schema]
-    finished = collect(done.scan("part").select(on), [done])
-    return wanted(prompts, responses).join(finished, on=on, how="anti", nulls_equal=True)
+    finished = done.scan("part").select(on).join(rows.lazy().select(KEY), on=KEY, how="semi")
+    return rows.join(collect(finished, [done]), on=on, how="anti", nulls_equal=True)
 
 
-def windows(prompts: pl.DataFrame, responses: Parts, done: Parts, size: int = WINDOW_BYTES) -> Iterator[pl.DataFrame]:
-    """Give the wanted responses with something left to do, with their prompts, some parts of `size` bytes at a time.
+def stretches(frames: Iterable[pl.DataFrame], rows: int = STRETCH) -> Iterator[list[pl.DataFrame]]:
+    """Put neighbouring frames together until they have so many rows."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(each.height for each in held) >= rows:
+            yield held
+            held = []
+    if held:
+        yield held
 
-    Windows are cut from all parts, so they are the same whatever is done already; a window with nothing to do is
-    passed over. A shard cuts them from the parts that hold its `prompts`, whatever other shards write meanwhile.
+
+def windows(
+    prompts: Prompts, responses: Parts, done: Parts, size: int = WINDOW_BYTES, keys: int = STRETCH
+) -> Iterator[pl.DataFrame]:
+    """Give the wanted responses of each window with something left to do, with their prompts.
+
     Columns: those of RESPONSES and `prompts`, and `todo`. Sorted by KEY.
     """
-    left = unfinished(prompts, responses, done).select(*KEY, todo=pl.lit(value=True))
-    asked = responses.asked(prompts).lazy()
-    for paths in cut(_parts_of(prompts, responses), size) if left.height else ():
-        rows = responses.scan_paths(paths).filter(pl.col("text_id").is_not_null())
-        if collect(rows.select(KEY).join(left.lazy(), on=KEY, how="semi"), [responses]).height:
-            window = collect(rows.join(asked, on="prompt_id"), [responses])
-            yield window.join(left, on=KEY, how="left").with_columns(pl.col("todo").fill_null(value=False)).sort(KEY)
+    asked = responses.asked(prompts.lazy())
+    for paths, rows in left(prompts, responses, done, size, keys):
+        todo = rows.select(*KEY, todo=pl.lit(value=True))
+        texts = responses.scan_paths(paths).filter(pl.col("text_id").is_not_null())
+        window = collect(texts.join(asked, on="prompt_id"), [responses])
+        yield window.join(todo, on=KEY, how="left").with_columns(pl.col("todo").fill_null(value=False)).sort(KEY)
 
 
-def _parts_of(prompts: pl.DataFrame, responses: Parts) -> list[Path]:
+def _parts_of(prompts: Prompts, responses: Parts) -> list[Path]:
     paths = responses.paths("part")
     if responses.shard is None or not paths:
         return paths
@@ -71,12 +120,12 @@ def _parts_of(prompts: pl.DataFrame, responses: Parts) -> list[Path]:
 
 
 def cut(paths: list[Path], size: int) -> Iterator[list[Path]]:
-    """Cut a list of files into runs of about `size` bytes."""
+    """Cut a list of files of a table into runs of about `size` bytes."""
     run: list[Path] = []
     held = 0
-    for path in paths:
+    for path, bytes_ in zip(paths, sizes(paths), strict=True):
         run.append(path)
-        held += path.stat().st_size
+        held += bytes_
         if held >= size:
             yield run
             run, held = [], 0

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import polars as pl
 
@@ -26,6 +26,7 @@ from fusedata.shards import Shard, Writer
 from fusedata.storage import failures, is_url, put_part, scan, unwritable, uploading, uploading_folder
 
 State = dict[str, Any]
+F = TypeVar("F", pl.DataFrame, pl.LazyFrame)
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -89,7 +90,7 @@ class Parts:
         paths = self.paths()
         return count(self.read(paths), self) if paths else 0
 
-    def asked(self, prompts: pl.DataFrame) -> pl.DataFrame:
+    def asked(self, prompts: F) -> F:
         """Give the prompts whose responses count here: those of the corpus that carries them, or those sampled.
 
         The table may hold more: what another cut of the corpora, or a recipe of before, wanted.

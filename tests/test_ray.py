@@ -189,8 +189,7 @@ def test_a_worker_with_another_engine_than_the_drivers_is_refused(tmp_path):
 )
 def test_an_engine_is_kept_full_and_no_worker_idle(missing, batch_size, in_flight, workers, batches):
     host = OpenaiEngine(engine="openai", base_urls=("http://a/v1",), in_flight=in_flight) if in_flight else None
-    frame = pl.DataFrame({"batch": range(missing)})
-    assert _batches_a_call(frame, batch_size, host, Pool(workers, 1, 0)) == batches
+    assert _batches_a_call(missing, batch_size, host, Pool(workers, 1, 0)) == batches
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(monkeypatch):

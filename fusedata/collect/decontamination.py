@@ -1,13 +1,15 @@
 """The prompt filter that drops what shares text with a benchmark, and the report of what it was held against."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from fusedata.collect.protocol import PromptFilter
-from fusedata.contamination.overlap import Index, Match
+from fusedata.contamination.overlap import Index, Item, Match
 from fusedata.contamination.report import Report
-from fusedata.contamination.sources import Places, Shelf, find_benchmarks, read_items
+from fusedata.contamination.sources import Places, Shelf, find_benchmarks
+from fusedata.curation import Decontamination
 from fusedata.profile import Profile
 from fusedata.recipe import Recipe
 
@@ -40,18 +42,12 @@ def places(profile: Profile, *, fetched: bool) -> Places:
     return Places(mirror, none="no corpus comes from a hub, and the profile names no place of benchmarks")
 
 
-def decontamination(recipe: Recipe, shelf: Shelf | None) -> tuple[list[PromptFilter], Shelf | None]:
-    """Give the filter, unless nothing can be checked, and the shelf without benchmarks that cannot be read."""
-    if shelf is None:
-        return [], None
-    items, shelf = read_items(shelf)
-    settings = recipe.decontamination
+def held_against(items: Sequence[Item], settings: Decontamination) -> list[PromptFilter]:
+    """Give the filter that drops prompts with text of `items`: `detail` is the item and the text in common.
+
+    None, where there are none. It is of no use to another process, where words have other hashes.
+    """
     index = Index(items, words=settings.words, characters=settings.characters)
-    return [held_against(index)] if len(index) else [], shelf
-
-
-def held_against(index: Index) -> PromptFilter:
-    """Give the filter that drops prompts with text of `index`: `detail` is the item and the text in common."""
 
     def looked_up(prompts: pl.DataFrame) -> pl.DataFrame:
         matches = [index.find(text) for text in prompts["text"]]
@@ -59,7 +55,7 @@ def held_against(index: Index) -> PromptFilter:
         details = [match and _detail(match) for match in matches]
         return pl.DataFrame({"reason": reasons, "detail": details}, schema={"reason": pl.String, "detail": pl.String})
 
-    return looked_up
+    return [looked_up] if len(index) else []
 
 
 def _detail(match: Match) -> str:

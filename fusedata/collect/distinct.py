@@ -1,7 +1,7 @@
 """Distinct problems out of very many rows, in memory that grows with the problems and not with the rows."""
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 
 import numpy as np
@@ -52,11 +52,24 @@ class Distinct:
         self._parts.append(part)
         self._names.append(name(part["said"].to_list()))
 
+    def join(self, rows: pl.DataFrame, seen: int, dropped: Mapping[str, int]) -> None:
+        """Add the `different` rows of another one, which are of later rows, and what it has counted."""
+        keys = rows.select(row_key(rows.columns)).to_series().to_numpy()
+        at = np.flatnonzero(self._known.lacks(keys))
+        self._known.add(keys[at])
+        self._parts.append(_compact(rows[at]))
+        self.seen += seen
+        self.dropped.update(dropped)
+
+    def different(self) -> pl.DataFrame:
+        """Give the rows that say something else than others, or hold something else beside it, with their names."""
+        if not self._names:
+            return pl.concat(self._parts)
+        return pl.concat(self._parts).hstack(pl.concat(names.result() for names in self._names))
+
     def rows(self) -> pl.DataFrame:
         """Give one row a problem, in the order of their first rows, with its names and `other_answer`."""
-        names = pl.concat(names.result() for names in self._names)
-        rows = pl.concat(self._parts).hstack(names).with_columns(other_answer=pl.col("answer"))
-        return _one_each(rows).sort("corpus_row")
+        return _one_each(self.different().with_columns(other_answer=pl.col("answer"))).sort("corpus_row")
 
 
 class _Hashes:

@@ -48,8 +48,10 @@ def has(file: CorpusFile) -> Callable[[str], bool]:
     return lambda column: bool(_fields(schema, column))
 
 
-def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
-    """The columns of the file, in the types that `survey` settled for the whole corpus.
+def frames(
+    file: CorpusFile, types: Types, batch_rows: int, groups: Sequence[int] | None = None
+) -> Iterator[pl.DataFrame]:
+    """The columns of the file, or of some row `groups`, in the types that `survey` settled for the whole corpus.
 
     Raises CorpusError for damaged pages and for text that is not UTF-8.
     """
@@ -57,7 +59,7 @@ def frames(file: CorpusFile, types: Types, batch_rows: int) -> Iterator[pl.DataF
         selected = _selected(parquet.schema_arrow, types)
         rows = min(batch_rows, _rows_that_fit(parquet.metadata, types))
         read = [_read(parquet.schema_arrow, column) for column in types]
-        for batch in parquet.iter_batches(rows, columns=read):
+        for batch in parquet.iter_batches(rows, groups, columns=read):
             batch.validate(full=True)  # polars trusts Arrow text to be UTF-8 and breaks where it is not
             yield pl.DataFrame(batch).select(selected) if types else pl.DataFrame(height=batch.num_rows)
 
@@ -68,6 +70,17 @@ def lazy(file: CorpusFile, types: Types, first: int) -> pl.LazyFrame:
         selected = _selected(parquet.schema_arrow, types)
     rows = pl.scan_parquet(file.path, glob=False, row_index_name="\0row", row_index_offset=first)
     return rows.select(*selected, pl.col("\0row").alias("row"))
+
+
+def groups(file: CorpusFile) -> list[tuple[int, int]]:
+    """The rows of each row group, and its bytes in the file. Raises CorpusError."""
+    with _opened(file) as parquet:
+        found = map(parquet.metadata.row_group, range(parquet.metadata.num_row_groups))
+        return [(group.num_rows, _bytes(group)) for group in found]
+
+
+def _bytes(group: pq.RowGroupMetaData) -> int:
+    return sum(chunk.total_compressed_size for chunk in map(group.column, range(group.num_columns)))
 
 
 def has_small_groups(file: CorpusFile) -> bool:

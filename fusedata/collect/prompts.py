@@ -15,7 +15,7 @@ from fusedata.collect.filtering import filtered
 from fusedata.collect.locate import Located
 from fusedata.collect.parquet_columns import explained, has_small_groups
 from fusedata.collect.protocol import PromptFilter
-from fusedata.collect.read import is_parquet
+from fusedata.collect.read import Part, is_parquet
 from fusedata.collect.rows import SAID, is_plain, lazy_rows, reasons, topic, why_not
 from fusedata.collect.turns import said_turns
 from fusedata.corpus import Corpus
@@ -49,17 +49,29 @@ class Collected:
             self.funnel.append((corpus, reason, rows.height))
 
 
+@dataclass
+class Problems:
+    """The problems of a corpus, or of a part of it; whether it is plain, and why its rows may be dropped."""
+
+    found: Distinct = field(default_factory=Distinct)
+    plain: bool = True
+    reasons: Sequence[str] = ()
+
+
 def collect(
-    corpora: Sequence[tuple[Corpus, Located]], recipe: Recipe, filters: Sequence[PromptFilter] = ()
+    corpora: Sequence[tuple[Corpus, Located]],
+    recipe: Recipe,
+    filters: Sequence[PromptFilter] = (),
+    read: Callable[[Corpus, Located, int], Problems] | None = None,
 ) -> Collected:
-    """Read the prompts of all corpora, in the recipe's order, and take those that pass `filters`. Raises CorpusError.
+    """Take the prompts of all corpora, in the recipe's order, that pass `filters`. Raises CorpusError.
 
     Filters see the prompts of a corpus in the order in which they are taken, and no more of them than `take` and
-    `limit` need.
+    `limit` need. `read` gives the problems of a corpus; None: it is read here.
     """
     collected = Collected()
     for corpus, located in corpora:
-        rows, plain = _unique_rows(corpus, located, recipe.seed, collected)
+        rows, plain = _unique_rows(corpus, (read or read_problems)(corpus, located, recipe.seed), collected)
         rows = _known_dropped(rows, corpus.id, collected)
         rows = _taken(rows.sort("rank"), corpus, recipe, filters, collected, plain=plain)
         collected.prompts = pl.concat([collected.prompts, _as_prompts(rows, corpus, plain=plain)])
@@ -67,27 +79,33 @@ def collect(
     return collected
 
 
-def _unique_rows(corpus: Corpus, located: Located, seed: int, collected: Collected) -> tuple[pl.DataFrame, bool]:
+def _unique_rows(corpus: Corpus, problems: Problems, collected: Collected) -> tuple[pl.DataFrame, bool]:
     """Give one row a distinct problem, and whether the corpus is plain.
 
     Columns: prompt_id, corpus_row (its first), said, topic, answer, tests, solution, and `rank`, by which they are
     taken. An `other_answer` that differs says that rows with this problem are judged by different things.
     """
-    found = Distinct()
-    plain, known = True, list[str]()
-    with ThreadPoolExecutor(1) as thread:  # names problems while polars reads on
-        for frame in lazy_rows(corpus, located):
-            types = frame.collect_schema()
-            plain, known = is_plain(corpus, types), reasons(corpus, types)
-            name = partial(_named, text_prompt_ids if plain else _turns_prompt_ids, seed)
-            for rows in _batches(_described(frame, corpus), located):
-                found.add(rows, partial(thread.submit, name))
+    found = problems.found
     collected.funnel.append((corpus.id, "rows read", found.seen))
-    collected.funnel += [(corpus.id, f"{why} (rows)", found.dropped[why]) for why in known if found.dropped[why]]
+    dropped = [(why, found.dropped[why]) for why in problems.reasons if found.dropped[why]]
+    collected.funnel += [(corpus.id, f"{why} (rows)", rows) for why, rows in dropped]
     rows = found.rows()
     if merged := found.seen - found.dropped.total() - rows.height:
         collected.funnel.append((corpus.id, "merged into a row with the same problem (rows)", merged))
-    return rows, plain
+    return rows, problems.plain
+
+
+def read_problems(corpus: Corpus, located: Located, seed: int, part: Part | None = None) -> Problems:
+    """Read the problems of a corpus, or of a `part` in the one file of `located`. Raises CorpusError."""
+    problems = Problems()
+    with ThreadPoolExecutor(1) as thread:  # names problems while polars reads on
+        for frame in lazy_rows(corpus, located, part):
+            types = frame.collect_schema()
+            problems.plain, problems.reasons = is_plain(corpus, types), reasons(corpus, types)
+            name = partial(_named, text_prompt_ids if problems.plain else _turns_prompt_ids, seed)
+            for rows in _batches(_described(frame, corpus), located):
+                problems.found.add(rows, partial(thread.submit, name))
+    return problems
 
 
 def _named(ids: Callable[[list[str]], list[str]], seed: int, said: list[str]) -> pl.DataFrame:

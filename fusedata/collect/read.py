@@ -1,6 +1,7 @@
 """Rows out of a corpus's files: Parquet, JSON lines and JSON arrays as one stream of polars frames."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -13,7 +14,31 @@ _OURS = ("file", "row")
 _POINTER = b"version https://git-lfs"
 
 
-def scan(located: Located, columns: Sequence[str], *, batch_rows: int = 50_000) -> Iterator[pl.DataFrame]:
+class Span(NamedTuple):
+    """Rows of one file that are read together."""
+
+    first: int
+    """The row of the corpus that the file's first one is."""
+    start: int
+    """The first of them, by its place in the file."""
+    rows: int
+    groups: tuple[int, ...] | None = None
+    """The row groups of a Parquet file that hold just them; None: they are the whole file."""
+
+
+class Part(NamedTuple):
+    """What is known of a corpus before some rows of it, of one file, are read apart from the others."""
+
+    names: dict[str, str]
+    """The columns of the recipe, each with the name that it has in the corpus."""
+    types: Types
+    """Of the latter, in the whole corpus."""
+    span: Span
+
+
+def scan(
+    located: Located, columns: Sequence[str], *, batch_rows: int = 50_000, part: Part | None = None
+) -> Iterator[pl.DataFrame]:
     """The rows of the corpus in file order, in frames of at most `batch_rows` rows and of bounded size.
 
     Each frame has the `columns` by the names given (a dotted one is a path into structs: "config.model"),
@@ -21,15 +46,16 @@ def scan(located: Located, columns: Sequence[str], *, batch_rows: int = 50_000) 
     has one type in all frames: whole numbers beside decimals are Float64, a key that some JSON rows lack is null,
     and so is a column that is null throughout (type Null).
 
-    All files are checked, and JSON files read through once for their types, before this returns.
+    All files are checked, and JSON files read through once for their types, before this returns; unless it is but a
+    `part`, of the one file of `located`.
     Raises CorpusError then for a file that is missing, empty, damaged or of a foreign format, and for a column
     that is missing, asked for twice or of mixed types; while iterating, for damage inside a Parquet file.
     """
-    counts, types = _survey(located, columns, batch_rows)
-    return _frames(located, counts, types, batch_rows)
+    spans, types = ([part.span], part.types) if part else survey(located, columns, batch_rows)
+    return _frames(located, spans, types, batch_rows)
 
 
-def scan_lazy(located: Located, columns: Sequence[str]) -> list[pl.LazyFrame] | None:
+def scan_lazy(located: Located, columns: Sequence[str], part: Part | None = None) -> list[pl.LazyFrame] | None:
     """What `scan` gives, as lazy frames, one a file, for polars to read; None unless every file is Parquet.
 
     Files are checked as `scan` does, with the same CorpusError. Damage inside a file shows only when the
@@ -37,13 +63,13 @@ def scan_lazy(located: Located, columns: Sequence[str]) -> list[pl.LazyFrame] | 
     """
     if not all(is_parquet(name) for name in located.names):
         return None
-    counts, types = _survey(located, columns, 1)
-    parts, first = [], 0
-    for file, count in zip(located.parts(), counts, strict=True):
-        rows = parquet_columns.lazy(file, types, first)
-        parts.append(rows.select(*types, *_placed(file, pl.col("row"))))
-        first += count
-    return parts
+    spans, types = ([part.span], part.types) if part else survey(located, columns)
+    frames = []
+    for file, span in zip(located.parts(), spans, strict=True):
+        rows = parquet_columns.lazy(file, types, span.first)
+        rows = rows.slice(span.start, span.rows) if span.groups is not None else rows
+        frames.append(rows.select(*types, *_placed(file, pl.col("row"))))
+    return frames
 
 
 def named(located: Located, older: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -66,33 +92,54 @@ def is_parquet(name: str) -> bool:
     return name.endswith(".parquet")
 
 
-def _survey(located: Located, columns: Sequence[str], batch_rows: int) -> tuple[list[int], Types]:
+def survey(located: Located, columns: Sequence[str], batch_rows: int = 50_000) -> tuple[list[Span], Types]:
     """The rows of each file and the one type of each column; every error that shows before rows are read."""
     _check_asked(located, columns)
     types: Types = {}
-    counts = []
+    spans: list[Span] = []
+    first = 0
     for file in located.parts():
         _check_file(file)
         if is_parquet(file.name):
             count, types = parquet_columns.survey(file, columns, types)
         else:
             count, types = json_columns.survey(file, columns, types, batch_rows)
-        counts.append(count)
+        spans.append(Span(first, 0, count))
+        first += count
     for column in columns:  # Parquet files have each column or were refused; JSON rows lack what none of them has
         if column not in types:
             raise json_columns.lacks(next(file for file in located.parts() if not is_parquet(file.name)), column)
-    return counts, {column: types[column] for column in columns}
+    return spans, {column: types[column] for column in columns}
 
 
-def _frames(located: Located, counts: list[int], types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
-    first = 0
-    for file, count in zip(located.parts(), counts, strict=True):
-        frames = parquet_columns.frames if is_parquet(file.name) else json_columns.frames
-        at = first
-        for frame in frames(file, types, batch_rows):
+def cut(file: CorpusFile, span: Span, size: int) -> Iterator[Span]:
+    """Cut the rows of a whole file into spans of about `size` bytes of it, a JSON file into one. Raises CorpusError."""
+    if not is_parquet(file.name):
+        yield span
+        return
+    held: list[int] = []
+    start = rows = taken = 0
+    groups = parquet_columns.groups(file)
+    for number, (count, bytes_) in enumerate(groups):
+        held.append(number)
+        rows, taken = rows + count, taken + bytes_
+        if taken >= size or number == len(groups) - 1:
+            yield Span(span.first, start, rows, tuple(held))
+            start, held, rows, taken = start + rows, [], 0, 0
+
+
+def _frames(located: Located, spans: Sequence[Span], types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
+    for file, span in zip(located.parts(), spans, strict=True):
+        at = span.first + span.start
+        for frame in _frames_of(file, span, types, batch_rows):
             yield frame.with_columns(*_placed(file, pl.int_range(at, at + len(frame), dtype=pl.Int64)))
             at += len(frame)
-        first += count
+
+
+def _frames_of(file: CorpusFile, span: Span, types: Types, batch_rows: int) -> Iterator[pl.DataFrame]:
+    if is_parquet(file.name):
+        return parquet_columns.frames(file, types, batch_rows, span.groups)
+    return json_columns.frames(file, types, batch_rows)
 
 
 def _placed(file: CorpusFile, row: pl.Expr) -> tuple[pl.Expr, pl.Expr]:

@@ -1,12 +1,13 @@
 """Rows of a corpus as a recipe reads them: its columns under the recipe's names, what each says, which are kept."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import polars as pl
 
 from fusedata.collect.locate import Located
-from fusedata.collect.read import named, scan, scan_lazy
+from fusedata.collect.read import Part, cut, named, scan, scan_lazy, survey
 from fusedata.collect.turns import said, turn_keys
 from fusedata.corpus import Corpus
 from fusedata.errors import CorpusError
@@ -21,30 +22,44 @@ at the ends of the text.
 EMPTY = "empty prompt"
 
 
-def lazy_rows(corpus: Corpus, located: Located) -> Iterator[pl.LazyFrame]:
+def lazy_rows(corpus: Corpus, located: Located, part: Part | None = None) -> Iterator[pl.LazyFrame]:
     """Give what `read_rows` does; where polars can read it, as one frame that is yet to be read. Raises CorpusError."""
-    there = _columns(corpus, located, ())
-    frames = scan_lazy(located, list(there.values())) if corpus.tests is None else None
+    there = part.names if part else _columns(corpus, located, ())
+    frames = scan_lazy(located, list(there.values()), part) if corpus.tests is None else None
     frames = [_renamed(frame, there) for frame in frames or ()]
     if frames and is_plain(corpus, frames[0].collect_schema()):
         yield _with_input(pl.concat(frames), corpus).with_columns(pl.col(corpus.prompt).fill_null("").alias(SAID))
         return
-    yield from (frame.lazy() for frame in read_rows(corpus, located))
+    yield from (frame.lazy() for frame in read_rows(corpus, located, part=part))
 
 
-def read_rows(corpus: Corpus, located: Located, *more: str) -> Iterator[pl.DataFrame]:
+def read_rows(corpus: Corpus, located: Located, *more: str, part: Part | None = None) -> Iterator[pl.DataFrame]:
     """Give the rows in frames of bounded size: the recipe's columns of them, `more`, `row` and SAID.
 
     Raises CorpusError, for a column whose type does not fit its role too.
     """
-    there = _columns(corpus, located, more)
-    for frame in scan(located, list(there.values())):
+    there = part.names if part else _columns(corpus, located, more)
+    for frame in scan(located, list(there.values()), part=part):
         rows = _renamed(frame.lazy(), there).collect()
         if is_plain(corpus, rows.schema):
             yield _plainly(rows.lazy(), corpus).collect()
         else:
             turns = said(_with_input(rows.lazy(), corpus).collect(), corpus)
             yield rows.with_columns(pl.Series(SAID, turns, dtype=pl.String))
+
+
+def parts(corpus: Corpus, located: Located, size: int) -> list[tuple[Located, Part]]:
+    """Cut a corpus into parts of about `size` bytes, each of one file: what `lazy_rows` gives of all of them together.
+
+    Raises CorpusError.
+    """
+    names = _columns(corpus, located, ())
+    spans, types = survey(located, list(names.values()))
+    return [
+        (replace(located, files=(file.path,), names=(file.name,)), Part(names, types, span))
+        for file, whole in zip(located.parts(), spans, strict=True)
+        for span in cut(file, whole, size)
+    ]
 
 
 def is_plain(corpus: Corpus, types: pl.Schema) -> bool:

@@ -9,20 +9,22 @@ import polars as pl
 
 from fusedata.assets import asset
 from fusedata.collect.carried import carried, carried_label, carried_reward
-from fusedata.collect.decontamination import decontamination, report
+from fusedata.collect.decontamination import held_against, report
 from fusedata.collect.filters import make_filters, near_duplicates
 from fusedata.collect.gold import GoldCheck, gold_check
 from fusedata.collect.locate import Located, locate
-from fusedata.collect.prompts import collect
+from fusedata.collect.prompts import Collected, collect
 from fusedata.collect.protocol import PromptFilter
+from fusedata.contamination.overlap import Item
 from fusedata.contamination.report import write_report
-from fusedata.contamination.sources import Shelf
-from fusedata.corpus import Carried, CarriedReward, Corpus
+from fusedata.contamination.sources import Shelf, read_items
+from fusedata.corpus import Corpus
 from fusedata.plan import Advance
 from fusedata.profile import Profile
-from fusedata.recipe import Recipe
+from fusedata.recipe import Recipe, Reward
 from fusedata.schema import DROPPED, KEY, PROMPTS, RESPONSES, REWARDS, keys_digest
-from fusedata.store import Parts, Run, count, read_prompts, writing
+from fusedata.store import Parts, Run, count, writing
+from fusedata.store import collect as read
 
 Corpora = Sequence[tuple[Corpus, Located]]
 Funnel = list[tuple[str, str, int]]
@@ -62,15 +64,22 @@ def is_here(corpus: Corpus, profile: Profile) -> bool:
 def prompt_filters(
     recipe: Recipe,
     gold: GoldCheck | None,
-    uncontaminated: Sequence[PromptFilter],
+    items: Sequence[Item],
 ) -> list[PromptFilter]:
-    """List what a prompt must pass, in this order: the cheap first, and what remembers its prompts last."""
+    """List what a prompt must pass, in this order: the cheap first, and what remembers its prompts last.
+
+    `items` are the texts of benchmarks that it must not share text with.
+    """
     return [
         *make_filters(recipe.filters),
-        *uncontaminated,
+        *held_against(items, recipe.decontamination),
         *([gold_check(gold)] if gold else []),
         *([near_duplicates(recipe.filters.near_duplicates)] if recipe.filters.near_duplicates else []),
     ]
+
+
+Collecting = Callable[[Sequence[Item]], Funnel | None]
+"""Writes PROMPTS and DROPPED, held against these texts, and gives the funnel; None: it is to be done here."""
 
 
 def collected(
@@ -80,8 +89,9 @@ def collected(
     gold: GoldCheck | None,
     shelf: Shelf | None,
     stage: StageReport,
-) -> tuple[pl.DataFrame, Funnel]:
-    """Give PROMPTS and the funnel, filling PROMPTS, DROPPED and what corpora carry where they are not whole.
+    elsewhere: Collecting | None = None,
+) -> Funnel:
+    """Give the funnel, filling PROMPTS and DROPPED where they are not whole, here or `elsewhere`.
 
     `shelf` holds the benchmarks that prompts are held against; `stage` is told what is done. Raises CorpusError,
     RunError.
@@ -91,23 +101,24 @@ def collected(
     funnel = _funnel(finished)
     if funnel is None or sum(n for _, what, n in funnel if what == "prompts") != count(parts.scan(), parts):
         with stage("collect", None):
-            uncontaminated, shelf = decontamination(recipe, shelf)
-            found = collect(corpora, recipe, prompt_filters(recipe, gold, uncontaminated))
-            parts.write("all", found.prompts)
-            run.parts("dropped", "", DROPPED).write("all", found.dropped)
+            items, shelf = read_items(shelf) if shelf else ([], None)
+            funnel = elsewhere(items) if elsewhere else None
+            if funnel is None:
+                found = collect(corpora, recipe, prompt_filters(recipe, gold, items))
+                write_prompts(run, found)
+                funnel = found.funnel
             if shelf:
-                write_report(run, report(shelf, found.dropped))
+                dropped = run.parts("dropped", "", DROPPED)
+                write_report(run, report(shelf, read(dropped.scan().select("reason"), [dropped])))
             with writing(finished) as file:
-                file.write(orjson.dumps(found.funnel))
-            funnel = found.funnel
-    prompts = read_prompts(run)
-    for corpus, located in corpora:
-        if corpus.responses:
-            reward = carried_reward(corpus, recipe.reward)
-            if write := _carry(run, corpus, corpus.responses, located, prompts, reward):
-                with stage(f"read {carried_label(corpus)}", None):
-                    write()
-    return prompts, funnel
+                file.write(orjson.dumps(funnel))
+    return funnel
+
+
+def write_prompts(run: Run, found: Collected) -> None:
+    """Write PROMPTS and DROPPED. Raises RunError."""
+    run.parts("prompts", "", PROMPTS).write("all", found.prompts)
+    run.parts("dropped", "", DROPPED).write("all", found.dropped)
 
 
 def _funnel(path: Path) -> Funnel | None:
@@ -118,10 +129,14 @@ def _funnel(path: Path) -> Funnel | None:
         return None
 
 
-def _carry(
-    run: Run, corpus: Corpus, source: Carried, located: Located, prompts: pl.DataFrame, reward: CarriedReward | None
-) -> Callable[[], None] | None:
-    """Give what writes the carried responses of `prompts`, and their rewards, that are not there; None: all are."""
+def carry(run: Run, corpus: Corpus, located: Located, asked: Reward | None) -> Callable[[], None] | None:
+    """Give what writes the responses that `corpus` carries, and their rewards, that are not there; None: all are.
+
+    What it gives raises CorpusError, RunError.
+    """
+    source, reward, prompts = corpus.responses, carried_reward(corpus, asked), run.parts("prompts", "", PROMPTS).scan()
+    if source is None:
+        return None
     label = carried_label(corpus)
     parts = run.parts("responses", label, RESPONSES)
     rewards = run.parts("rewards", label, REWARDS) if reward else None
@@ -133,7 +148,7 @@ def _carry(
 
     def write() -> None:
         done = [table.done() for table, _ in tables]
-        for answers in carried(corpus, source, located, own, reward):
+        for answers in carried(corpus, source, located, own.select("prompt_id").collect(), reward):
             for (table, kind), known, rows in zip(tables, done, answers, strict=False):
                 new = rows.join(known, on=KEY, how="anti", maintain_order="left")
                 if new.height:
@@ -149,8 +164,8 @@ def _note(path: Path) -> str | None:
     return path.read_text() if path.exists() else None
 
 
-def _held(table: Parts, kind: str, prompts: pl.DataFrame) -> int:
+def _held(table: Parts, kind: str, prompts: pl.LazyFrame) -> int:
     """Count the rows of a table, in its parts of this kind, that are of one of `prompts`."""
-    asked = prompts.lazy().select("prompt_id")
+    asked = prompts.select("prompt_id")
     rows = table.scan_paths(table.paths(f"part-{kind}" if kind else "part"))
     return count(rows.join(asked, on="prompt_id", how="semi"), table)

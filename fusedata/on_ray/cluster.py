@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,11 @@ def _pool(gpus: int, asked: int | None, cpus: int, name: str) -> Pool:
     return Pool(asked or room, cpus, gpus)
 
 
+def nodes() -> int:
+    """Count the nodes of the cluster."""
+    return len(_nodes())
+
+
 def _nodes() -> list[dict[str, Any]]:
     import ray
 
@@ -180,16 +185,16 @@ def receipts(dataset: Any, worker: type, arguments: dict[str, object], pool: Poo
     with _translated():
         for row in told.iter_rows():
             if row["kind"]:
-                raise _again(row["kind"], row["error"])
+                raise again(row["kind"], row["error"])
             yield row
 
 
-def readings(dataset: Any, read: Callable[..., object]) -> Any:  # noqa: ANN401
-    """Have windows read into batches: on any node, beside the workers, one reader a node."""
+def readings(dataset: Any, read: Callable[..., object], cpus: int = 0) -> Any:  # noqa: ANN401
+    """Have slices read into pieces of work, on any node: beside the workers by one a node, or by tasks of `cpus`."""
     from ray.data import TaskPoolStrategy
 
-    compute = TaskPoolStrategy(size=min(len(_nodes()), dataset.num_blocks()))
-    return dataset.map_batches(read, batch_size=1, batch_format="pyarrow", compute=compute, num_cpus=0)
+    compute = TaskPoolStrategy(size=None if cpus else min(nodes(), dataset.num_blocks()))
+    return dataset.map_batches(read, batch_size=1, batch_format="pyarrow", compute=compute, num_cpus=cpus)
 
 
 def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
@@ -202,6 +207,47 @@ def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
     context.execution_no_progress_timeout_s = -1  # a call of an engine may take longer than any limit
     context.target_max_block_size = 1  # each batch is a block of its own, to be worked on by itself
     return held
+
+
+def elsewhere(calls: Iterable[Callable[[], tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
+    """Have nodes make these calls: give what each says, and a reference to what it made, which stays with the nodes.
+
+    Raises the FusedataError that one of them met, EngineError where the cluster broke down.
+    """
+    import ray
+
+    made = ray.remote(num_cpus=1, num_returns=2)(_made)
+    return _found(lambda: [made.remote(call) for call in calls])
+
+
+def everywhere(call: Callable[[], tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Have every node that works make this call: give what `elsewhere` does."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    working = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _has(node["Resources"], "CPU")]
+    here = [NodeAffinitySchedulingStrategy(node, soft=True) for node in working]
+    made = ray.remote(num_cpus=0, num_returns=2)(_made)
+    return _found(lambda: [made.options(scheduling_strategy=node).remote(call) for node in here])
+
+
+def _found(begin: Callable[[], list[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
+    import ray
+
+    with _translated():
+        found = [(ray.get(told), reference) for told, reference in begin()]
+    for (kind, said), _ in found:
+        if kind:
+            raise again(kind, said)
+    return [(said, reference) for (_, said), reference in found]
+
+
+def _made(call: Callable[[], tuple[Any, Any]]) -> tuple[tuple[str, Any], Any]:
+    try:
+        said, made = call()
+    except FusedataError as error:
+        return (type(error).__name__, str(error)), None
+    return ("", said), made
 
 
 @contextlib.contextmanager
@@ -220,7 +266,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[-1].strip().rstrip('.')}"
 
 
-def _again(kind: str, text: str) -> FusedataError:
+def again(kind: str, text: str) -> FusedataError:
     """Give the error of a worker as it was raised there."""
     found = getattr(errors, kind, FusedataError)
     error: FusedataError = found.__new__(found)

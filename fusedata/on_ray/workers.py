@@ -5,22 +5,19 @@ replaces itself. Errors of ours come back as receipts, never as exceptions: Ray 
 """
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from platform import node
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from fusedata.errors import EngineError, FusedataError, RewardError, RunError, VerifierError
 from fusedata.on_ray.tries import counted
-from fusedata.plan import windows
 from fusedata.profile import Profile
 from fusedata.recipe import Correctness, Recipe, Reward, SourceModel
 from fusedata.reward.protocol import RewardModel
@@ -28,6 +25,7 @@ from fusedata.reward.stage import score
 from fusedata.sample.protocol import Completion, Engine, Request
 from fusedata.sample.stage import requests, write
 from fusedata.schema import keys_digest
+from fusedata.screen.stage import screened
 from fusedata.storage import is_url, place
 from fusedata.store import Parts, State, count, read_run
 from fusedata.verify.checks import Check
@@ -185,6 +183,27 @@ def _key(request: Request) -> tuple[str, int]:
     return request.prompt_id, request.sample
 
 
+def _cut(rows: pl.DataFrame) -> list[pl.DataFrame]:
+    return rows.partition_by("batch", maintain_order=True, include_key=False)
+
+
+class Screener(Worker):
+    """Applies the rules of a recipe's screen."""
+
+    error = RunError
+
+    def __init__(self, seams: Seams, place: Place, tables: list[Parts]) -> None:
+        """Look at nothing yet."""
+        super().__init__(seams, place, "flaws")
+        self._tables = tables
+
+    def act(self, table: int, rows: pl.DataFrame) -> int:
+        """Screen some batches."""
+        rules = self.seams.recipe.screen
+        assert rules
+        return sum(screened(batch, self._tables[table], rules) for batch in _cut(rows))
+
+
 class Judge(Worker):
     """Holds the check of a recipe."""
 
@@ -205,10 +224,10 @@ class Judge(Worker):
         return check
 
     def act(self, table: int, rows: pl.DataFrame) -> int:
-        """Judge responses."""
+        """Judge some batches."""
         asked = self.seams.recipe.correctness
         assert asked
-        return judge(rows, self._tables[table], self._check, asked.check)
+        return sum(judge(batch, self._tables[table], self._check, asked.check) for batch in _cut(rows))
 
 
 class Scorer(Worker):
@@ -231,8 +250,8 @@ class Scorer(Worker):
         return model
 
     def act(self, table: int, rows: pl.DataFrame) -> int:
-        """Score one batch; the model may find its tolerance while it loads."""
-        done = score(rows, self._tables[table], self._model)
+        """Score some batches; the model may find its tolerance while it loads."""
+        done = sum(score(batch, self._tables[table], self._model) for batch in _cut(rows))
         self.tolerance = self._model.tolerance
         return done
 
@@ -246,54 +265,3 @@ def _check_same(
         key = different[0]
         told = f"{key} is {found.get(key)} on the node {node()} and {driver.get(key)} where the build was begun"
         raise kind(f"{name}: {told}; give all nodes the same.")
-
-
-@dataclass(frozen=True)
-class Piece(Parts):
-    """Some of the parts of a table."""
-
-    only: tuple[Path, ...] = ()
-
-    def paths(self, kind: str = "*") -> list[Path]:
-        """List the parts of this piece; all of them are finished ones."""
-        return [] if kind == "failed" else list(self.only)
-
-
-def piece(table: Parts, paths: Iterable[Path]) -> Piece:
-    """Give some of the parts of a table."""
-    return Piece(**{field.name: getattr(table, field.name) for field in fields(Parts)}, only=tuple(paths))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How windows of responses become batches of work: on the cluster, so that no text goes through the driver."""
-
-    prompts: Any
-    """A reference to PROMPTS, as an Arrow table, in the cluster's object store."""
-    tables: tuple[tuple[Parts, Piece], ...]
-    """RESPONSES, and what was known of them when the stage began, of each source."""
-    cut: Callable[[pl.DataFrame], Iterator[pl.DataFrame]]
-    counter: Any = None
-
-    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        """Read windows (table, paths); an error of ours is a row of its own."""
-        for row in rows.to_pylist():
-            window = "\n".join(row["paths"])
-            try:
-                with counted(self.counter, window.encode(), RunError, f"reading {row['paths'][0]} and what follows it"):
-                    for batch in self._batches(row["table"], [place(path) for path in row["paths"]]):
-                        yield work(row["table"], batch)
-            except FusedataError as error:
-                yield pa.table({"table": [row["table"]], "rows": [b""], **failure(error)})
-
-    def _batches(self, number: int, paths: list[Path]) -> Iterator[pl.DataFrame]:
-        import ray
-
-        table, done = self.tables[number]
-        responses = piece(table, paths)
-        prompts = pl.from_arrow(ray.get(self.prompts))
-        assert isinstance(prompts, pl.DataFrame)
-        asked = responses.scan("part").select("prompt_id").unique().collect()
-        own = prompts.join(asked, on="prompt_id", how="semi", maintain_order="left")
-        for window in windows(own, responses, done, sys.maxsize):
-            yield from self.cut(window)

@@ -7,7 +7,7 @@ import polars as pl
 from fusedata.plan import Advance, windows
 from fusedata.reward.protocol import Item, RewardModel
 from fusedata.schema import KEY, REWARDS, keys_digest
-from fusedata.store import Parts
+from fusedata.store import F, Parts
 
 
 def reward(
@@ -24,7 +24,7 @@ def reward(
             advance(score(batch, parts, model))
 
 
-def scored_with(prompts: pl.DataFrame) -> pl.DataFrame:
+def scored_with(prompts: F) -> F:
     """Give what responses are scored with."""
     return prompts.drop("corpus_row")
 

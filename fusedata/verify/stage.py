@@ -6,10 +6,11 @@ import polars as pl
 
 from fusedata.plan import Advance, windows
 from fusedata.schema import VERDICTS, keys_digest
-from fusedata.store import Parts
+from fusedata.store import F, Parts
 from fusedata.verify.checks import Check
 
-_PART = 2_000
+PART = 2_000
+"""Responses a part."""
 
 
 def verify(prompts: pl.DataFrame, responses: Parts, parts: Parts, check: Check, name: str, advance: Advance) -> None:
@@ -19,14 +20,14 @@ def verify(prompts: pl.DataFrame, responses: Parts, parts: Parts, check: Check, 
             advance(judge(rows, parts, check, name))
 
 
-def judged_by(prompts: pl.DataFrame) -> pl.DataFrame:
+def judged_by(prompts: F) -> F:
     """Give what responses are judged by."""
     return prompts.select("prompt_id", "corpus", "sampled", "answer", "tests")
 
 
 def batches(window: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Cut what a window has left to do into parts."""
-    yield from window.filter("todo").iter_slices(_PART)
+    yield from window.filter("todo").iter_slices(PART)
 
 
 def judge(rows: pl.DataFrame, parts: Parts, check: Check, name: str) -> int:
