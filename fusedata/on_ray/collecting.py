@@ -43,6 +43,7 @@ _TABLE = pa.schema(
 class Describing:
     """How parts of corpora, by their numbers, become their problems; an error of ours is told in place of them."""
 
+    seen: Place
     cuts: Mapping[int, Cut]
     seed: int
 
@@ -51,7 +52,9 @@ class Describing:
         for number in numbers["number"].to_pylist():
             corpus, located, part = self.cuts[number]
             try:
-                yield described(number, read_problems(corpus, located, self.seed, part))
+                with self.seen.begun(f"corpus {corpus.id}: reading {located.files[0]}", part.span):
+                    found = described(number, read_problems(corpus, located, self.seed, part))
+                yield found
             except FusedataError as error:
                 yield pa.table({"number": [number], "told": [b""], "rows": [b""], **failure(error)}, _TABLE)
 
@@ -64,20 +67,20 @@ def described(number: int, problems: Problems) -> pa.Table:
     return pa.table(held, _TABLE)
 
 
-def read_elsewhere(corpora: Corpora, seed: int, size: int) -> tuple[list[Any], list[int]]:
+def read_elsewhere(seen: Place, corpora: Corpora, seed: int, size: int) -> tuple[list[Any], list[int]]:
     """Read corpora in parts of about `size` bytes, on any nodes; one that not all of them see, here.
 
     Gives references to tables of `described`, in any order, and how many each corpus has. Raises FusedataError.
     """
     import ray
 
-    seen = shared(corpora)
-    calls = [partial(_cut, *pair, size) for pair, is_seen in zip(corpora, seen, strict=True) if is_seen]
+    alike = shared(corpora)
+    calls = [partial(_cut, seen, *pair, size) for pair, is_seen in zip(corpora, alike, strict=True) if is_seen]
     found = (cuts for cuts, _ in elsewhere(calls))
     tables: list[Any] = []
     counts: list[int] = []
     cuts: dict[int, Cut] = {}
-    for (corpus, located), is_seen in zip(corpora, seen, strict=True):
+    for (corpus, located), is_seen in zip(corpora, alike, strict=True):
         number = sum(counts)
         own = next(found) if is_seen else []
         cuts |= {number + n: (corpus, *part) for n, part in enumerate(own)}
@@ -86,12 +89,13 @@ def read_elsewhere(corpora: Corpora, seed: int, size: int) -> tuple[list[Any], l
             tables.append(ray.put(described(number, read_problems(corpus, located, seed))))
     if cuts:
         given = dataset_of(pa.table({"number": [number]}) for number in cuts)
-        tables += readings(given, Describing(cuts, seed), cpus=1).to_arrow_refs()
+        tables += readings(given, Describing(seen, cuts, seed), cpus=1).to_arrow_refs()
     return tables, counts
 
 
-def _cut(corpus: Corpus, located: Located, size: int) -> tuple[list[tuple[Located, Part]], None]:
-    return parts(corpus, located, size), None
+def _cut(seen: Place, corpus: Corpus, located: Located, size: int) -> tuple[list[tuple[Located, Part]], None]:
+    with seen.begun(f"corpus {corpus.id}: cutting it into parts"):
+        return parts(corpus, located, size), None
 
 
 def shared(corpora: Corpora) -> list[bool]:
@@ -120,17 +124,17 @@ def put_together(
     counts: Sequence[int],
 ) -> tuple[Funnel, None]:
     """Take the prompts out of what nodes have read, and write PROMPTS and DROPPED. Raises FusedataError."""
-    seen.check()
     ordered, left = _ordered(tables), iter(counts)
 
     def read(*_: object) -> Problems:
         return _joined(islice(ordered, next(left)))
 
-    with seams.open_check(seams.recipe.correctness, seams.profile) as check:
-        filters = prompt_filters(seams.recipe, check.gold if check else None, items)
-        found = collect(corpora, seams.recipe, filters, read)
-    write_prompts(read_run(place(seen.root)), found)
-    return found.funnel, None
+    with seen.begun("collect: taking the prompts"):
+        with seams.open_check(seams.recipe.correctness, seams.profile) as check:
+            filters = prompt_filters(seams.recipe, check.gold if check else None, items)
+            found = collect(corpora, seams.recipe, filters, read)
+        write_prompts(read_run(place(seen.root)), found)
+        return found.funnel, None
 
 
 def _ordered(tables: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -158,7 +162,7 @@ def _joined(rows: Iterator[dict[str, Any]]) -> Problems:
 
 def carry_there(seen: Place, seams: Seams, corpus: Corpus, located: Located) -> tuple[None, None]:
     """Write what a corpus carries of responses and rewards. Raises FusedataError."""
-    seen.check()
-    if write := carry(read_run(place(seen.root)), corpus, located, seams.recipe.reward):
-        write()
-    return None, None
+    with seen.begun(f"corpus {corpus.id}: reading its responses"):
+        if write := carry(read_run(place(seen.root)), corpus, located, seams.recipe.reward):
+            write()
+        return None, None

@@ -40,11 +40,11 @@ def plan_samples(
     seen: Place, prompts: Parts, recipe: Recipe, model: SourceModel, batch_size: int, parts: Parts, kind: str
 ) -> tuple[tuple[int, int], Plan]:
     """Plan the samples of a source model, and count them and their batches. Raises RunError."""
-    seen.check()
-    columns = ("row", "prompt_id", "corpus", "sampled", "chars")
-    rows = collect(prompts.scan(first=0).select(columns), [prompts])
-    plan = planned(asked(rows, recipe, model.id), model.id, model.samples, batch_size, parts, kind)
-    return (plan.missing, len(plan.batches)), plan
+    with seen.begun(f"sample {model.id}: planning"):
+        columns = ("row", "prompt_id", "corpus", "sampled", "chars")
+        rows = collect(prompts.scan(first=0).select(columns), [prompts])
+        plan = planned(asked(rows, recipe, model.id), model.id, model.samples, batch_size, parts, kind)
+        return (plan.missing, len(plan.batches)), plan
 
 
 def slices(tables: Tables, nodes: int) -> list[tuple[int, list[str]]]:
@@ -61,5 +61,5 @@ def slices(tables: Tables, nodes: int) -> list[tuple[int, list[str]]]:
 
 def count_left(seen: Place, prompts: Parts, responses: Parts, done: Parts, paths: Sequence[str]) -> tuple[int, None]:
     """Count what is left of the responses in some parts. Raises RunError."""
-    seen.check()
-    return unfinished(prompts.scan(), piece(responses, [folder(path) for path in paths]), done), None
+    with seen.begun("counting what is left to do", (done.folder, paths)):
+        return unfinished(prompts.scan(), piece(responses, [folder(path) for path in paths]), done), None

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from fusedata.errors import FusedataError, RunError
-from fusedata.on_ray.tries import counted
+from fusedata.errors import FusedataError
 from fusedata.on_ray.workers import Place, failure, work
 from fusedata.plan import windows
 from fusedata.storage import place
@@ -33,10 +32,8 @@ class Reader:
     def __call__(self, slices: pa.Table) -> Iterator[pa.Table]:
         """Read some slices, a row each."""
         for row in slices.to_pylist():
-            name = f"{self.doing}: {row}".encode()
             try:
-                self.seen.check()
-                with counted(self.seen.counter, name, RunError, f"{self.doing}: reading what is to do"):
+                with self.seen.begun(f"{self.doing}: reading what is to do", row):
                     yield from self.pieces(row)
             except FusedataError as error:
                 yield pa.table({"table": [0], "rows": [b""], **failure(error)})

@@ -90,7 +90,7 @@ class OnRay:
         if _bytes([located for _, located in corpora]) < self._least:
             return None
         corpora = [(corpus, _absolute(located)) for corpus, located in corpora]
-        tables, counts = read_elsewhere(corpora, self._seams.recipe.seed, self._size)
+        tables, counts = read_elsewhere(self._seen, corpora, self._seams.recipe.seed, self._size)
         together = partial(put_together, self._seen, self._seams, corpora, items, tables, counts)
         found: list[tuple[Funnel, Any]] = elsewhere([together])
         return found[0][0]

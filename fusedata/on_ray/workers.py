@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
 from platform import node
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -66,6 +66,16 @@ class Place:
                     "start Ray on every node with the environment variables that say where the store is, and who asks"
                 )
             raise RunError(f"{root}: the node {node()} does not see this run there; {remedy}.")
+
+    @contextlib.contextmanager
+    def begun(self, doing: str, piece: object = "") -> Iterator[None]:
+        """Do some work for the run beside its workers, counted by what `doing` and `piece` say of it.
+
+        Raises as `check` does, and RunError where it was begun too often.
+        """
+        self.check()
+        with counted(self.counter, f"{doing}: {piece}".encode(), RunError, doing):
+            yield
 
 
 def packed(rows: pl.DataFrame) -> bytes:
