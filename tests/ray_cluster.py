@@ -6,16 +6,21 @@ its group: one whole run of the tests was killed that way. From a session of its
 
 import multiprocessing
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
 from ray_builds import build
 
-from fusedata.on_ray.cluster import connected, engine_pool
+from fusedata.on_ray.cluster import connected, elsewhere, engine_pool, everywhere, kept
+from fusedata.on_ray.tries import counter
+from fusedata.on_ray.workers import Place
 
 NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
 _HELD: list[Any] = []
@@ -115,6 +120,37 @@ def remove_node() -> None:
 
 def add_node() -> None:
     _HELD[0].add_node(**NODE)
+
+
+def kill_what_plans(folder: Any) -> None:
+    """Have a task of the planning kill its worker, each time."""
+    with connected():
+        elsewhere([partial(_killed, Place(str(folder), {}, counter()), folder)])
+
+
+def _killed(seen: Place, folder: Any) -> Any:
+    with seen.begun("sample test/echo: planning"):
+        (folder / f"tried-{os.getpid()}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kept_though_a_node_is_lost(note: Any) -> list[int]:
+    """Give what the nodes read in a file, which says something else when one of them is lost."""
+    import ray
+
+    with connected():
+        made = [kept(reference) for _, reference in everywhere(partial(_large, note))]
+        note.write_text("1")
+        remove_node()
+        try:
+            return [int(ray.get(one)[0]) for one in made]
+        finally:
+            add_node()
+
+
+def _large(note: Any) -> tuple[None, Any]:
+    """Make what does not travel with the answer, but stays where it was made."""
+    return None, np.full(1 << 17, int(note.read_text()))
 
 
 def engines_that_fit(host: Any, sizes: Any) -> Any:

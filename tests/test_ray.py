@@ -17,11 +17,19 @@ import polars as pl
 import pytest
 from conftest import dataset_bytes
 from ray_builds import PROMPTS, SAMPLES, AtStage, Engine, Stopped, asked, build, recipe, stop
-from ray_cluster import Cluster, add_node, cluster_of, engines_that_fit, remove_node
+from ray_cluster import (
+    Cluster,
+    add_node,
+    cluster_of,
+    engines_that_fit,
+    kept_though_a_node_is_lost,
+    kill_what_plans,
+    remove_node,
+)
 from s3_server import FAULTS, FaultyServer, s3_store
 
 import fusedata
-from fusedata.errors import ConfigError, EngineError, MissingExtraError
+from fusedata.errors import ConfigError, EngineError, MissingExtraError, RunError
 from fusedata.on_ray.cluster import Pool, connected
 from fusedata.on_ray.stages import _batches_a_call
 from fusedata.on_ray.workers import Place, Sampler, Seams, work
@@ -266,6 +274,12 @@ def test_a_node_that_is_taken_away_costs_no_more_than_the_batches_in_flight(node
 
 
 @pytest.mark.slow
+def test_a_plan_is_not_made_anew_when_the_node_that_made_it_is_lost(nodes, tmp_path):
+    (tmp_path / "note").write_text("0")
+    assert nodes.do(kept_though_a_node_is_lost, tmp_path / "note") == [0, 0, 0]
+
+
+@pytest.mark.slow
 def test_a_build_whose_driver_is_killed_is_resumed_and_what_failed_is_tried_again(nodes, tmp_path):
     (tmp_path / "refuse").touch()
     where = {**os.environ, "PYTHONPATH": IMPORTED, "RAY_ADDRESS": nodes.address}
@@ -299,6 +313,14 @@ def test_a_batch_that_kills_every_worker_ends_the_build_in_one_sentence_and_keep
     nodes.build(tmp_path, tmp_path / "run")
     assert kept.items() <= parts(tmp_path / "run", "responses").items()
     assert_whole(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_task_of_the_planning_that_kills_every_worker_is_begun_four_times_and_told(nodes, tmp_path):
+    (tmp_path / "run.json").write_text('{"recipe": {}, "tables": {}}')
+    with pytest.raises(RunError, match=r"^sample test/echo: planning: a piece of work was begun 4 times"):
+        nodes.do(kill_what_plans, tmp_path)
+    assert len([*tmp_path.glob("tried-*")]) == 4
 
 
 @pytest.mark.slow

@@ -212,11 +212,12 @@ def dataset_of(pieces: Iterator[Any]) -> Any:  # noqa: ANN401
 def elsewhere(calls: Iterable[Callable[[], tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
     """Have nodes make these calls: give what each says, and a reference to what it made, which stays with the nodes.
 
-    Raises the FusedataError that one of them met, EngineError where the cluster broke down.
+    Ray repeats them without end, so they count their tries. Raises the FusedataError that one of them met, EngineError
+    where the cluster broke down.
     """
     import ray
 
-    made = ray.remote(num_cpus=1, num_returns=2)(_made)
+    made = ray.remote(num_cpus=1, num_returns=2, max_retries=-1)(_made)
     return _found(lambda: [made.remote(call) for call in calls])
 
 
@@ -229,6 +230,17 @@ def everywhere(call: Callable[[], tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     here = [NodeAffinitySchedulingStrategy(node, soft=True) for node in working]
     made = ray.remote(num_cpus=0, num_returns=2)(_made)
     return _found(lambda: [made.options(scheduling_strategy=node).remote(call) for node in here])
+
+
+def kept(reference: Any) -> Any:  # noqa: ANN401
+    """Put what a reference stands for on the driver's node, too, and refer to that. Raises EngineError.
+
+    What a lost node held Ray makes anew, which may be something else by then.
+    """
+    import ray
+
+    with _translated():
+        return ray.put(ray.get(reference))
 
 
 def _found(begin: Callable[[], list[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:

@@ -24,6 +24,7 @@ from fusedata.on_ray.cluster import (
     dataset_of,
     elsewhere,
     engine_pool,
+    kept,
     nodes,
     readings,
     receipts,
@@ -127,7 +128,7 @@ class OnRay:
         host = host_of(model, self._seams.profile)
         pool = engine_pool(host, self._seams.profile.ray, model.id)
         batches = _batches_a_call(plan.batches, engine.batch_size, host, pool)
-        drawing = Drawing(self._seen, self._prompts, f"sample {model.id}", plan.plan, batches)
+        drawing = Drawing(self._seen, self._prompts, f"sample {model.id}", kept(plan.plan), batches)
         given = readings(dataset_of(_slices(plan.batches, batches, engine.batch_size)), drawing)
         arguments = {"model": model, "parts": parts, "identity": engine.identity()}
         for receipt in self._receipts(given, Sampler, arguments, pool):
