@@ -147,5 +147,8 @@ def s3_store() -> Iterator[FaultyServer]:
     with s3_server() as port, faulty(port) as server, pytest.MonkeyPatch.context() as environment:
         for name, value in {**names, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
             environment.setenv(name, value)
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()  # a client remembers the address of an earlier server
         place("s3://runs/x").fs.mkdir("runs")
         yield server
