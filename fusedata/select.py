@@ -80,16 +80,18 @@ def select(
     scored), `screened` that a `flaw` bars (null: none). Takes memory in proportion to prompts times source models,
     whatever the texts.
     """
-    rows = _prepared(_ordered(candidates.collect()), checked=checked, rewarded=rewarded, screened=screened)
+    rows = candidates if "by_model" in candidates.collect_schema() else ordered(candidates.collect())
+    rows = _prepared(rows, checked=checked, rewarded=rewarded, screened=screened)
     wrpo = dpo is not None and dpo.method == "wrpo"
     is_own = pl.col("source_model").cast(pl.String).eq_missing(pl.lit(dpo.target if dpo else None, pl.String))
-    models = _summary(rows.filter(~is_own) if wrpo else rows, "by_model")
+    by_prompt = rows.with_columns(by_model=pl.col("prompt_id").rle_id())
+    models = _summary(rows.filter(~is_own) if wrpo else rows)
     if dpo is None:
         groups = models.with_columns(code=pl.lit(None, pl.Int64))
     elif wrpo:
-        groups = _against_target(models, _summary(rows.filter(is_own), "by_prompt"), dpo, checked=checked)
+        groups = _against_target(models, _summary(by_prompt.filter(is_own), ["prompt_id"]), dpo, checked=checked)
     else:
-        groups = models if dpo.same_source_model else _summary(rows, "by_prompt")
+        groups = models if dpo.same_source_model else _summary(by_prompt, ["prompt_id"])
         groups = groups.with_columns(code=_pair_code(dpo, checked=checked))
     sft_reasons = _nearest(models.with_columns(code=_sft_code()), "sft_reason")
     reasons = _nearest(groups, "pair_reason").join(sft_reasons, on="prompt_id", how="left")
@@ -109,8 +111,8 @@ def near_limits(pairs: pl.DataFrame, dpo: Dpo | None, tolerance: float) -> int:
     return pairs.filter(pl.any_horizontal(near)).height
 
 
-def _ordered(candidates: pl.DataFrame) -> pl.LazyFrame:
-    """Sort by prompt, model name and sample, with numbers for each prompt (`by_prompt`) and its models (`by_model`).
+def ordered(candidates: pl.DataFrame) -> pl.LazyFrame:
+    """Sort by prompt, model name and sample, with a number for each prompt's model, `by_model`, as `select` does first.
 
     What is sorted is one number a row, and what is grouped lies together: a third of the time of joins and hashes.
     """
@@ -119,11 +121,8 @@ def _ordered(candidates: pl.DataFrame) -> pl.LazyFrame:
         code = _code(candidates[column])
         place = place * ((code.max() or 0) + 1) + pl.lit(code)  # type: ignore[operator]
     samples = int(candidates["sample"].max() or 0) + 1  # type: ignore[arg-type]
-    models = (_code(candidates["source_model"]).max() or 0) + 1  # type: ignore[operator]
     rows = candidates.with_columns(by_model=place * samples + pl.col("sample").cast(pl.UInt64)).sort("by_model")
-    rows = rows.with_columns(pl.col("by_model") // samples)
-    rows = rows.with_columns(by_prompt=pl.col("by_model") // models)
-    return rows.with_columns(pl.col("by_model", "by_prompt").set_sorted()).lazy()
+    return rows.with_columns((pl.col("by_model") // samples).rle_id().set_sorted()).lazy()
 
 
 def _code(names: pl.Series) -> pl.Series:
@@ -141,7 +140,7 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screen
     failed = ~pl.col("passed") if checked else pl.lit(value=True)
     reward = pl.col("reward") if rewarded else pl.lit(0.0)
     return candidates.select(
-        *("prompt_id", "source_model", "sample", "text_id", "by_prompt", "by_model"),
+        *("prompt_id", "source_model", "sample", "text_id", "by_model"),
         pl.selectors.by_name(*LOCATED, require_all=False),
         answered=answered,
         kept=kept,
@@ -152,17 +151,16 @@ def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screen
     ).with_columns(high=pl.when("good").then("score"), low=pl.when("bad").then("score"))
 
 
-def _summary(rows: pl.LazyFrame, by: str) -> pl.DataFrame:
-    """Give, for each group, what it has and the rows that would be chosen and rejected.
+def _summary(rows: pl.LazyFrame, names: Sequence[str] = ("prompt_id", "source_model")) -> pl.DataFrame:
+    """Give, for each group `by_model`, what it has and the rows that would be chosen and rejected.
 
     Whether its texts differ is seen by 64-bit hashes, which group faster than strings; it decides between reasons only.
     """
     text = pl.when("kept").then(pl.col("text_id").hash())
     scored = pl.when(pl.col("score").is_not_null()).then(text)
-    held = rows.collect()
-    names = ["prompt_id", "source_model"] if by == "by_model" else ["prompt_id"]
-    summary = held.group_by(by, maintain_order=True).agg(
-        pl.col(names).first(),
+    held = rows.with_columns(pl.col("by_model").rle_id().set_sorted()).collect()
+    summary = held.group_by("by_model", maintain_order=True).agg(
+        pl.col(*names).first(),
         pl.col("answered", "kept", "judged", "good", "bad").any(),
         pl.col("high").max(),
         pl.col("low").min(),
@@ -170,17 +168,18 @@ def _summary(rows: pl.LazyFrame, by: str) -> pl.DataFrame:
         varied_scored=scored.min() != scored.max(),
     )
     for limit, side in (("high", "chosen"), ("low", "rejected")):
-        summary = summary.join(_extreme(held, by, summary[limit], side), on=by, how="left", maintain_order="left")
-    return summary.drop(by)
+        ends = _extreme(held, summary[limit], side)
+        summary = summary.join(ends, on="by_model", how="left", maintain_order="left")
+    return summary.drop("by_model")
 
 
-def _extreme(rows: pl.DataFrame, by: str, limits: pl.Series, side: str) -> pl.DataFrame:
+def _extreme(rows: pl.DataFrame, limits: pl.Series, side: str) -> pl.DataFrame:
     """Give the one row of each group at its limit: of several the first, by model name and sample number."""
-    at = (rows[limits.name] == limits.gather(rows[by].rle_id())).fill_null(value=False).arg_true()
-    group = rows[by].gather(at)
+    at = (rows[limits.name] == limits.gather(rows["by_model"])).fill_null(value=False).arg_true()
+    group = rows["by_model"].gather(at)
     is_first = (group != group.shift(1)).fill_null(value=True)
     named = {f"{side}_{column}": column for column in _told(rows.columns)}
-    return rows.select(by, **named)[at.filter(is_first)]
+    return rows.select("by_model", **named)[at.filter(is_first)]
 
 
 def _told(columns: Sequence[str], prefix: str = "") -> list[str]:
