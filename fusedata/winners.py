@@ -26,7 +26,7 @@ SHARE = 40_000
 """Responses whose texts are held at a time."""
 _MOST_SHARES = 400
 """Files that are open at a time."""
-_TOGETHER = 32_000
+_TOGETHER = 8_000
 """Selected responses that are read before they are written to their files."""
 
 _COLUMNS = {
