@@ -120,8 +120,8 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
 
 
 def batches(frame: pl.LazyFrame, table: Parts) -> Iterator[pl.DataFrame]:
-    """Collect a query over one table, some rows at a time and in their order. Raises RunError as `collect` does."""
-    found = frame.collect_batches(engine="streaming")
+    """Collect a query over one table, some rows at a time, in any order. Raises RunError as `collect` does."""
+    found = frame.collect_batches(engine="streaming", maintain_order=False)
     while True:
         try:
             batch = next(found, None)
