@@ -68,8 +68,8 @@ class Distinct:
         return pl.concat(self._parts).hstack(pl.concat(names.result() for names in self._names))
 
     def rows(self) -> pl.DataFrame:
-        """Give one row a problem, in the order of their first rows, with its names and `other_answer`."""
-        return _one_each(self.different().with_columns(other_answer=pl.col("answer"))).sort("corpus_row")
+        """Give one row a problem, with its names and `other_answer`."""
+        return _one_each(self.different().with_columns(other_answer=pl.col("answer")))
 
 
 class _Hashes:
@@ -85,14 +85,18 @@ class _Hashes:
 
     def lacks(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell of each hash whether it is not in the set."""
-        lacks = np.zeros(len(hashes), np.bool_)
-        left, hashes = np.arange(len(hashes)), _filled(hashes)
+        hashes = _filled(hashes)
         places = self._places(hashes)
+        there = self._table[places]
+        lacks: NDArray[np.bool_] = there == 0
+        left = np.flatnonzero((there != hashes) & ~lacks)
+        hashes, places = hashes[left], places[left]
         while len(left):
+            places = self._next(places)
             there = self._table[places]
             lacks[left[there == 0]] = True
             on = np.flatnonzero((there != 0) & (there != hashes))
-            left, hashes, places = left[on], hashes[on], self._next(places[on])
+            left, hashes, places = left[on], hashes[on], places[on]
         return lacks
 
     def add(self, hashes: NDArray[np.uint64]) -> None:
@@ -135,7 +139,7 @@ def _held(name: str, columns: Collection[str]) -> pl.Expr:
 
 def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
     """Merge rows of one `prompt_id`, whatever their order; of topics, "code" goes before "math" and "other"."""
-    if rows["prompt_id"].n_unique() == rows.height:
+    if rows["prompt_id"].hash().n_unique() == rows.height:
         return rows
     ends = (pl.col(*_HELD[:3]).min(), pl.col("other_answer", "solution").max())
     first = pl.exclude("prompt_id", *_HELD, "other_answer").first()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +14,7 @@ from fusedata.errors import CorpusError
 
 _MAGIC = b"PAR1"
 _BATCH_BYTES = 64 << 20
+_SCAN_BYTES = 256 << 20
 _SMALL_GROUP = 20_000
 
 
@@ -64,12 +66,41 @@ def frames(
             yield pl.DataFrame(batch).select(selected) if types else pl.DataFrame(height=batch.num_rows)
 
 
-def lazy(file: CorpusFile, types: Types, first: int) -> pl.LazyFrame:
-    """The columns of the file and `row`, which counts from `first`."""
-    with _opened(file) as parquet:
-        selected = _selected(parquet.schema_arrow, types)
-    rows = pl.scan_parquet(file.path, glob=False, row_index_name="\0row", row_index_offset=first)
-    return rows.select(*selected, pl.col("\0row").alias("row"))
+def lazy(files: Sequence[CorpusFile], types: Types, first: int) -> list[pl.LazyFrame]:
+    """The columns of the files and `row`, which counts from `first`: a frame for some files that follow each other.
+
+    Within a frame polars begins the next file while it reads one, and all of its files where nobody keeps up. So
+    those of a frame have one schema, and their columns about `_SCAN_BYTES` at most.
+    """
+    frames = []
+    for alike in _alike(files, types):
+        paths = [one.file.path for one in alike]
+        rows = pl.scan_parquet(paths, glob=False, row_index_name="\0row", row_index_offset=first)
+        frames.append(rows.select(*_selected(alike[0].arrow, types), pl.col("\0row").cast(pl.Int64).alias("row")))
+        first += sum(one.rows for one in alike)
+    return frames
+
+
+class _Footer(NamedTuple):
+    file: CorpusFile
+    arrow: pa.Schema
+    schema: pl.Schema
+    rows: int
+    size: int
+    """Bytes of the columns that are read, in memory."""
+
+
+def _alike(files: Sequence[CorpusFile], types: Types) -> Iterator[list[_Footer]]:
+    held: list[_Footer] = []
+    for file in files:
+        with _opened(file) as parquet:
+            schema, metadata = pl.scan_parquet(file.path, glob=False).collect_schema(), parquet.metadata
+            footer = _Footer(file, parquet.schema_arrow, schema, metadata.num_rows, _size(metadata, types))
+        if held and (schema != held[0].schema or sum(one.size for one in held) + footer.size > _SCAN_BYTES):
+            yield held
+            held = []
+        held.append(footer)
+    yield held
 
 
 def groups(file: CorpusFile) -> list[tuple[int, int]]:
@@ -189,11 +220,16 @@ def _at(value: pl.Expr, kind: pa.DataType, keys: Sequence[str]) -> pl.Expr:
 
 
 def _rows_that_fit(metadata: pq.FileMetaData, types: Types) -> int:
-    """How many rows of these columns take about 64 MB in memory, by the sizes in the footer."""
+    """How many rows of these columns take about 64 MB in memory."""
+    rows: int = metadata.num_rows
+    return max(1, _BATCH_BYTES * rows // max(_size(metadata, types), 1))
+
+
+def _size(metadata: pq.FileMetaData, types: Types) -> int:
+    """Bytes that these columns take in memory, by the sizes in the footer."""
     tops = {column.split(".")[0] for column in types}
     size = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         chunks = map(group.column, range(group.num_columns))
         size += sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in tops)
-    rows: int = metadata.num_rows
-    return max(1, _BATCH_BYTES * rows // max(size, 1))
+    return size

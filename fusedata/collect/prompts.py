@@ -189,10 +189,11 @@ def _as_prompts(rows: pl.DataFrame, corpus: Corpus, *, plain: bool) -> pl.DataFr
 
 def _limit(collected: Collected, recipe: Recipe) -> None:
     """Keep the first `limit` prompts of all corpora together, by the hash that `take` uses."""
-    order = pl.Series(rank("take", recipe.seed, collected.prompts["prompt_id"]), dtype=pl.UInt64)
-    prompts = collected.prompts.sort(by=order)
-    for (corpus,), rows in prompts[recipe.limit or prompts.height :].group_by("corpus", maintain_order=True):
-        collected.drop(rows, str(corpus), "over the limit")
-    collected.prompts = prompts[: recipe.limit or prompts.height].sort("prompt_id")
+    prompts = collected.prompts
+    if recipe.limit and recipe.limit < prompts.height:
+        prompts = prompts.sort(by=pl.Series(rank("take", recipe.seed, prompts["prompt_id"]), dtype=pl.UInt64))
+        for (corpus,), rows in prompts[recipe.limit :].group_by("corpus", maintain_order=True):
+            collected.drop(rows, str(corpus), "over the limit")
+    collected.prompts = prompts[: recipe.limit].sort("prompt_id")
     kept = dict(collected.prompts["corpus"].value_counts().iter_rows())
     collected.funnel += [(corpus.id, "prompts", kept.get(corpus.id, 0)) for corpus in recipe.corpora]

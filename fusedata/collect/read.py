@@ -56,20 +56,19 @@ def scan(
 
 
 def scan_lazy(located: Located, columns: Sequence[str], part: Part | None = None) -> list[pl.LazyFrame] | None:
-    """What `scan` gives, as lazy frames, one a file, for polars to read; None unless every file is Parquet.
+    """What `scan` gives but for `file`, as lazy frames for polars to read; None unless every file is Parquet.
 
     Files are checked as `scan` does, with the same CorpusError. Damage inside a file shows only when the
     frame is collected, as an exception of polars: collect it inside `parquet_columns.explained(located)`.
     """
     if not all(is_parquet(name) for name in located.names):
         return None
-    spans, types = ([part.span], part.types) if part else survey(located, columns)
-    frames = []
-    for file, span in zip(located.parts(), spans, strict=True):
-        rows = parquet_columns.lazy(file, types, span.first)
-        rows = rows.slice(span.start, span.rows) if span.groups is not None else rows
-        frames.append(rows.select(*types, *_placed(file, pl.col("row"))))
-    return frames
+    if part is None:
+        _, types = survey(located, columns)
+        return parquet_columns.lazy(located.parts(), types, 0)
+    first, start, rows, groups = part.span
+    (frame,) = parquet_columns.lazy(located.parts(), part.types, first)
+    return [frame if groups is None else frame.slice(start, rows)]
 
 
 def named(located: Located, older: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -132,7 +131,8 @@ def _frames(located: Located, spans: Sequence[Span], types: Types, batch_rows: i
     for file, span in zip(located.parts(), spans, strict=True):
         at = span.first + span.start
         for frame in _frames_of(file, span, types, batch_rows):
-            yield frame.with_columns(*_placed(file, pl.int_range(at, at + len(frame), dtype=pl.Int64)))
+            row = pl.int_range(at, at + len(frame), dtype=pl.Int64)
+            yield frame.with_columns(pl.lit(file.name, pl.String).alias("file"), row.alias("row"))
             at += len(frame)
 
 
@@ -140,10 +140,6 @@ def _frames_of(file: CorpusFile, span: Span, types: Types, batch_rows: int) -> I
     if is_parquet(file.name):
         return parquet_columns.frames(file, types, batch_rows, span.groups)
     return json_columns.frames(file, types, batch_rows)
-
-
-def _placed(file: CorpusFile, row: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    return pl.lit(file.name, pl.String).alias("file"), row.cast(pl.Int64).alias("row")
 
 
 def _check_asked(located: Located, columns: Sequence[str]) -> None:
