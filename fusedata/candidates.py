@@ -1,11 +1,13 @@
 """The candidates of a run: every response that counts, with its verdict, reward and flaw, as keys and numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
-from operator import xor
+from functools import partial
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fusedata.schema import FLAWS, RESPONSES, REWARDS, VERDICTS
 from fusedata.store import Parts, Run, collect
@@ -46,29 +48,45 @@ def candidates(tables: Tables, *, located: bool = False) -> pl.DataFrame:
     """Give every response that counts for one of the prompts with its verdict, reward and flaw, without its text.
 
     The column `flaw` is there where responses are screened. `located` gives hashes in place of text_id, and LOCATED:
-    numbers of rows as `numbered` counts them. Prompts and source models are numbered (Enum, Categorical). Raises
-    RunError.
+    numbers of rows as `numbered` counts them; rows then come in any order. Prompts and source models are numbered
+    (Enum, Categorical). Raises RunError.
 
-    A source at a time, joined by one 64-bit hash of key, text and gold answer: two of 5 million responses of a source
-    have the same one with a probability of 7 in 10 ** 7, and a join by strings takes three times the memory.
+    A source at a time. Prompts are known by 64-bit hashes of their ids: two of a million have the same one with a
+    probability of 3 in 10 ** 8. What is told of a response is found by its place, and holds where its text is the one
+    that was judged, by such a hash too: joins by strings take five times the time, and three times the memory.
     """
-    prompts = tables.prompts.sort("prompt_id")
-    ids, answers = pl.Enum(prompts["prompt_id"]), prompts.select(pl.col("answer").hash(5)).to_series()
+    prompts = tables.prompts.sort("prompt_id").with_row_index("prompt")
+    ids = pl.Enum(prompts["prompt_id"])
+    prompts = prompts.with_columns(_PROMPT, pl.col("prompt_id").cast(ids), gold=pl.col("answer").hash())
     scans = {name: numbered(parts) if located else [table.scan() for table in parts] for name, parts in tables.named()}
-    found = []
-    for number, own in enumerate(tables.sources()):
-        rows = _responses(own, scans["responses"][number], ids, located=located)
-        rows = rows.with_columns(judged=pl.col("key") ^ answers.gather(rows["prompt_id"].to_physical()))
-        for name, judgement in _JUDGED.items():
-            told = judgement.columns(located=located)
-            if scans[name]:
-                asked = scans[name][number].select(judgement.key.alias(judgement.on), **told)
-                rows = rows.join(collect(asked, own.all()), on=judgement.on, how="left")
-            elif name != "flaws":
-                none = {judgement.column: pl.lit(None, judgement.dtype), judgement.row: pl.lit(None, pl.UInt32)}
-                rows = rows.with_columns(**{column: none[column] for column in told})
-        found.append(rows.drop("key", "judged"))
-    return pl.concat(found)
+    own = tables.sources()
+    read = [{name: rows[at] for name, rows in scans.items() if rows} for at in range(len(own))]
+    with ThreadPoolExecutor(_TOGETHER) as threads:
+        return pl.concat(threads.map(partial(_of_source, prompts, located=located), own, read))
+
+
+_TOGETHER = 2
+"""Sources that are read at a time: while one is read by all processors, another is joined by one."""
+
+
+def _of_source(prompts: pl.DataFrame, own: Tables, scans: Mapping[str, pl.LazyFrame], *, located: bool) -> pl.DataFrame:
+    (table,) = own.responses
+    asked = table.asked(prompts).select("id", "gold", pl.col("prompt").cast(pl.Int64)).lazy()
+    # sample by sample the places of all prompts
+    place = (pl.col("sample").cast(pl.Int64) * prompts.height + pl.col("prompt")).alias("place")
+    said = _said(scans["responses"], located=located).join(asked, on="id", maintain_order="none" if located else "left")
+    responses = collect(said.select(pl.exclude("id", "gold"), place), [table])
+    rows = [prompts["prompt_id"].gather(responses["prompt"]), *responses.drop("prompt", "place", "text")]
+    for name, judgement in _JUDGED.items():
+        columns = judgement.columns(located=located)
+        if name in scans:
+            told = judgement.read(scans[name], located=located).join(asked, on="id")
+            told = told.filter(pl.col("judged_by") == pl.col("gold")) if judgement.by else told
+            rows += _judged(responses, collect(told.select(place, "text", *columns), own.all()))
+        elif name != "flaws":
+            none = (pl.repeat(None, responses.height, dtype=dtype, eager=True) for dtype in columns.values())
+            rows += (one.alias(column) for column, one in zip(columns, none, strict=True))
+    return pl.DataFrame(rows)
 
 
 def numbered(parts: Sequence[Parts]) -> list[pl.LazyFrame]:
@@ -80,39 +98,64 @@ def numbered(parts: Sequence[Parts]) -> list[pl.LazyFrame]:
     return found
 
 
-_HASHED = ("prompt_id", "source_model", "sample", "text_id")
-_KEY = reduce(xor, (pl.col(column).hash(seed) for seed, column in enumerate(_HASHED)))
+_PROMPT = pl.col("prompt_id").hash().alias("id")
+_TEXT = pl.col("text_id").hash().alias("text")
+
+
+def _said(rows: pl.LazyFrame, *, located: bool) -> pl.LazyFrame:
+    """Read of responses what they are known by, and what candidates tell of them."""
+    text = pl.col("text_id")
+    told = [pl.when(text.is_not_null()).then(_TEXT).alias("text_id"), pl.col("row")] if located else [text]
+    return rows.select(_PROMPT, pl.col("source_model").cast(pl.Categorical), "sample", _TEXT, *told)
 
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What is told of responses: by which column of theirs it is found, its hash, and what it is called."""
+    """What is told of responses, and in which row; `by`: what they were judged by, which has to be the gold answer."""
 
-    on: str
-    key: pl.Expr
     column: str
     dtype: pl.DataType
     row: str = ""
+    by: str = ""
 
-    def columns(self, *, located: bool) -> dict[str, pl.Expr]:
-        return {self.column: pl.col(self.column), **({self.row: pl.col("row")} if located and self.row else {})}
+    def columns(self, *, located: bool) -> dict[str, pl.DataType]:
+        return {self.column: self.dtype, **({self.row: pl.UInt32()} if located and self.row else {})}
+
+    def read(self, rows: pl.LazyFrame, *, located: bool) -> pl.LazyFrame:
+        by = [pl.col(self.by).hash().alias("judged_by")] if self.by else []
+        row = [pl.col("row").alias(self.row)] if located and self.row else []
+        return rows.select(_PROMPT, "sample", _TEXT, *by, self.column, *row)
 
 
 _JUDGED = {
-    "verdicts": _Judgement("judged", _KEY ^ pl.col("answer").hash(5), "passed", pl.Boolean(), "verdict_row"),
-    "rewards": _Judgement("key", _KEY, "reward", pl.Float64(), "reward_row"),
-    "flaws": _Judgement("key", _KEY, "flaw", pl.String()),
+    "verdicts": _Judgement("passed", pl.Boolean(), "verdict_row", "answer"),
+    "rewards": _Judgement("reward", pl.Float64(), "reward_row"),
+    "flaws": _Judgement("flaw", pl.String()),
 }
 
 
-def _responses(own: Tables, rows: pl.LazyFrame, ids: pl.Enum, *, located: bool) -> pl.DataFrame:
-    """Give the responses of one source that count: a table may hold those of prompts that were asked for before."""
-    (table,) = own.responses
-    asked = table.asked(own.prompts)
-    if asked.height < own.prompts.height:
-        rows = rows.join(asked.lazy().select("prompt_id"), on="prompt_id", how="semi")
-    text = pl.col("text_id")
-    said = [pl.when(text.is_not_null()).then(text.hash()).alias("text_id"), pl.col("row")] if located else [text]
-    prompt, model = pl.col("prompt_id").cast(ids, strict=False), pl.col("source_model").cast(pl.Categorical)
-    rows = rows.select(prompt, model, "sample", *said, key=_KEY)
-    return collect(rows.filter(pl.col("prompt_id").is_not_null()), [table])
+def _judged(responses: pl.DataFrame, told: pl.DataFrame) -> list[pl.Series]:
+    """Give what is `told` of each response, or nulls: of what stands at its place, where the text is the same."""
+    at = _standing(responses["place"].to_numpy(), told["place"].to_numpy())
+    known = np.append(responses["text"].to_numpy(), np.uint64(0))[at] == told["text"].to_numpy()
+    known &= at < responses.height
+    row = np.full(responses.height, told.height, np.uint32)
+    row[at[known]] = np.flatnonzero(known)
+    found = pl.Series(row).set(pl.Series(row == told.height), None)
+    return [one.gather(found) for one in told.drop("place", "text")]
+
+
+def _standing(places: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Tell at which of `places`, which differ, each of `wanted` stands; their number where it does not."""
+    count = len(places)
+    most = max(int(all_.max(initial=0)) for all_ in (places, wanted)) + 1
+    if most <= _SPARSE * count:
+        table = np.full(most, count, np.uint32)
+        table[places] = np.arange(count, dtype=np.uint32)
+        return table[wanted]
+    order = np.append(np.argsort(places), count)
+    at = order[np.searchsorted(places, wanted, sorter=order[:-1])]
+    return np.where(np.append(places, -1)[at] == wanted, at, count).astype(np.uint32)
+
+
+_SPARSE = 8

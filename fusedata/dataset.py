@@ -9,7 +9,7 @@ import polars as pl
 from fusedata.candidates import Tables, candidates
 from fusedata.recipe import Recipe
 from fusedata.schema import MESSAGES
-from fusedata.select import Selection, ordered, select
+from fusedata.select import Selection, select
 from fusedata.split import assign, held_out
 
 _SIDES = ("chosen", "rejected")
@@ -120,9 +120,8 @@ def decide(tables: Tables, recipe: Recipe) -> Decided:
 
 def decided(found: pl.DataFrame, tables: Tables, recipe: Recipe) -> Decided:
     """Select and split what was `found`, located candidates."""
-    flaws, rows = _flaws(found, tables.prompts), ordered(found)
-    del found  # at full size a gigabyte
-    selection, places = _placed(rows, tables, recipe)
+    flaws = _flaws(found, tables.prompts)
+    selection, places = _placed(found, tables, recipe)
     fed = {"sft": selection.sft, "dpo": selection.pairs}
     keys = {kind: _fed(rows, places, kind) for kind, rows in fed.items()}
     test = held_out([rows["prompt_id"] for rows in keys.values()], recipe.split.test, recipe.seed)
@@ -132,10 +131,10 @@ def decided(found: pl.DataFrame, tables: Tables, recipe: Recipe) -> Decided:
 def placed(tables: Tables, recipe: Recipe) -> tuple[pl.DataFrame, Selection, pl.DataFrame]:
     """Select and split, without texts: the candidates, the selection, and where each prompt goes. Raises RunError."""
     found = candidates(tables)
-    return found, *_placed(found.lazy(), tables, recipe)
+    return found, *_placed(found, tables, recipe)
 
 
-def _placed(rows: pl.LazyFrame, tables: Tables, recipe: Recipe) -> tuple[Selection, pl.DataFrame]:
+def _placed(rows: pl.DataFrame, tables: Tables, recipe: Recipe) -> tuple[Selection, pl.DataFrame]:
     selection = select(
         rows,
         checked=recipe.correctness is not None,

@@ -10,11 +10,11 @@ Where a recipe asks for it, each source model that can gives a row, weighted by 
 the rejected response is the worst of a target model, whose best stands beside the chosen one (WRPO, arXiv 2412.03187).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from fusedata.groups import FLAGS, Ordered, ordered
 from fusedata.rules import Dpo, Sft
 
 REASONS = (
@@ -36,7 +36,8 @@ LOCATED = ("row", "verdict_row", "reward_row")
 """Where a response, its verdict and its reward stand, which candidates may tell: given back with each response."""
 
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
-_RESPONSE = ("text_id", "source_model", "sample")
+_TOLD = ("text_id", "source_model", "sample", *LOCATED)
+"""What each response is given back by."""
 _LACKS = (
     (~pl.col("answered"), "no response"),
     (~pl.col("kept"), "screened out"),
@@ -63,7 +64,7 @@ class Selection:
 
 
 def select(
-    candidates: pl.LazyFrame,
+    candidates: pl.LazyFrame | pl.DataFrame,
     *,
     checked: bool,
     rewarded: bool,
@@ -80,23 +81,25 @@ def select(
     scored), `screened` that a `flaw` bars (null: none). Takes memory in proportion to prompts times source models,
     whatever the texts.
     """
-    rows = candidates if "by_model" in candidates.collect_schema() else ordered(candidates.collect())
-    rows = _prepared(rows, checked=checked, rewarded=rewarded, screened=screened)
-    wrpo = dpo is not None and dpo.method == "wrpo"
-    is_own = pl.col("source_model").cast(pl.String).eq_missing(pl.lit(dpo.target if dpo else None, pl.String))
-    by_prompt = rows.with_columns(by_model=pl.col("prompt_id").rle_id())
-    models = _summary(rows.filter(~is_own) if wrpo else rows)
+    rows = candidates.lazy().collect()
+    found = _ordered(rows, checked=checked, rewarded=rewarded, screened=screened)
     if dpo is None:
+        models = found.groups("model")
         groups = models.with_columns(code=pl.lit(None, pl.Int64))
-    elif wrpo:
-        groups = _against_target(models, _summary(by_prompt.filter(is_own), ["prompt_id"]), dpo, checked=checked)
+    elif dpo.method == "wrpo":
+        is_own = pl.col("source_model").cast(pl.String).eq_missing(pl.lit(dpo.target, pl.String))
+        own = rows.select(is_own).to_series().to_numpy()[found.at]
+        models, target = found.where(~own).groups("model"), found.where(own).groups("prompt")
+        groups = _against_target(models, target, dpo, checked=checked)
     else:
-        groups = models if dpo.same_source_model else _summary(by_prompt, ["prompt_id"])
+        models = found.groups("model")
+        groups = models if dpo.same_source_model else found.groups("prompt")
         groups = groups.with_columns(code=_pair_code(dpo, checked=checked))
     sft_reasons = _nearest(models.with_columns(code=_sft_code()), "sft_reason")
     reasons = _nearest(groups, "pair_reason").join(sft_reasons, on="prompt_id", how="left")
-    found = (_sft_rows(models, sft), _pair_rows(groups.filter(dpo is not None), dpo or Dpo()), _reasoned(reasons))
-    return Selection(*(rows.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)) for rows in found))
+    pairs = _pair_rows(rows, groups.filter(dpo is not None), dpo or Dpo())
+    given = (_sft_rows(rows, models, sft), pairs, _reasoned(reasons))
+    return Selection(*(one.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)) for one in given))
 
 
 def near_limits(pairs: pl.DataFrame, dpo: Dpo | None, tolerance: float) -> int:
@@ -111,80 +114,15 @@ def near_limits(pairs: pl.DataFrame, dpo: Dpo | None, tolerance: float) -> int:
     return pairs.filter(pl.any_horizontal(near)).height
 
 
-def ordered(candidates: pl.DataFrame) -> pl.LazyFrame:
-    """Sort by prompt, model name and sample, with a number for each prompt's model, `by_model`, as `select` does first.
-
-    What is sorted is one number a row, and what is grouped lies together: a third of the time of joins and hashes.
-    """
-    place = pl.lit(0, pl.UInt64)
-    for column in ("prompt_id", "source_model"):
-        code = _code(candidates[column])
-        place = place * ((code.max() or 0) + 1) + pl.lit(code)  # type: ignore[operator]
-    samples = int(candidates["sample"].max() or 0) + 1  # type: ignore[arg-type]
-    rows = candidates.with_columns(by_model=place * samples + pl.col("sample").cast(pl.UInt64)).sort("by_model")
-    return rows.with_columns((pl.col("by_model") // samples).rle_id().set_sorted()).lazy()
-
-
-def _code(names: pl.Series) -> pl.Series:
-    """Number names in their order, 0 for none."""
-    if not isinstance(names.dtype, pl.Enum):
-        names = names.cast(pl.Enum(names.unique().cast(pl.String).drop_nulls().sort()))
-    return (names.to_physical().cast(pl.UInt64) + 1).fill_null(0)
-
-
-def _prepared(candidates: pl.LazyFrame, *, checked: bool, rewarded: bool, screened: bool) -> pl.LazyFrame:
-    """Say of each candidate on what number it can be chosen (`high`) and on what it can be rejected (`low`)."""
+def _ordered(rows: pl.DataFrame, *, checked: bool, rewarded: bool, screened: bool) -> Ordered:
+    """Order candidates, and say on what number they can be chosen and which of them can be chosen or rejected."""
     answered = pl.col("text_id").is_not_null()
     kept = answered & pl.col("flaw").is_null() if screened else answered
     passed = pl.col("passed") if checked else pl.lit(value=True)
     failed = ~pl.col("passed") if checked else pl.lit(value=True)
+    flags = (answered, kept, kept & passed.is_not_null(), kept & passed, kept & failed)
     reward = pl.col("reward") if rewarded else pl.lit(0.0)
-    return candidates.select(
-        *("prompt_id", "source_model", "sample", "text_id", "by_model"),
-        pl.selectors.by_name(*LOCATED, require_all=False),
-        answered=answered,
-        kept=kept,
-        judged=kept & passed.is_not_null(),
-        good=(kept & passed).fill_null(value=False),
-        bad=(kept & failed).fill_null(value=False),
-        score=pl.when(reward.is_finite()).then(reward),
-    ).with_columns(high=pl.when("good").then("score"), low=pl.when("bad").then("score"))
-
-
-def _summary(rows: pl.LazyFrame, names: Sequence[str] = ("prompt_id", "source_model")) -> pl.DataFrame:
-    """Give, for each group `by_model`, what it has and the rows that would be chosen and rejected.
-
-    Whether its texts differ is seen by 64-bit hashes, which group faster than strings; it decides between reasons only.
-    """
-    text = pl.when("kept").then(pl.col("text_id").hash())
-    scored = pl.when(pl.col("score").is_not_null()).then(text)
-    held = rows.with_columns(pl.col("by_model").rle_id().set_sorted()).collect()
-    summary = held.group_by("by_model", maintain_order=True).agg(
-        pl.col(*names).first(),
-        pl.col("answered", "kept", "judged", "good", "bad").any(),
-        pl.col("high").max(),
-        pl.col("low").min(),
-        varied=text.min() != text.max(),
-        varied_scored=scored.min() != scored.max(),
-    )
-    for limit, side in (("high", "chosen"), ("low", "rejected")):
-        ends = _extreme(held, summary[limit], side)
-        summary = summary.join(ends, on="by_model", how="left", maintain_order="left")
-    return summary.drop("by_model")
-
-
-def _extreme(rows: pl.DataFrame, limits: pl.Series, side: str) -> pl.DataFrame:
-    """Give the one row of each group at its limit: of several the first, by model name and sample number."""
-    at = (rows[limits.name] == limits.gather(rows["by_model"])).fill_null(value=False).arg_true()
-    group = rows["by_model"].gather(at)
-    is_first = (group != group.shift(1)).fill_null(value=True)
-    named = {f"{side}_{column}": column for column in _told(rows.columns)}
-    return rows.select("by_model", **named)[at.filter(is_first)]
-
-
-def _told(columns: Sequence[str], prefix: str = "") -> list[str]:
-    """List what each response is given back by."""
-    return [*_RESPONSE, *(column for column in LOCATED if f"{prefix}{column}" in columns)]
+    return ordered(rows, dict(zip(FLAGS, flags, strict=True)), pl.when(reward.is_finite()).then(reward))
 
 
 def _pair_code(dpo: Dpo, *, checked: bool) -> pl.Expr:
@@ -193,8 +131,7 @@ def _pair_code(dpo: Dpo, *, checked: bool) -> pl.Expr:
     Where nothing is checked and all rewards are equal, one response is both the highest and the lowest.
     """
     gap = (pl.col("high") - pl.col("low")).round(9)
-    same_text, same_model, same_sample = (pl.col(f"chosen_{c}") == pl.col(f"rejected_{c}") for c in _RESPONSE)
-    one = same_text & same_model & same_sample
+    one, same_text = (pl.col(f"chosen{what}") == pl.col(f"rejected{what}") for what in ("", "_text"))
     return _first_code(
         *_LACKS,
         (~pl.col("bad"), "no incorrect response"),
@@ -219,15 +156,14 @@ def _against_target(models: pl.DataFrame, target: pl.DataFrame, dpo: Dpo, *, che
 
     The target's own two must be a pair, whatever their gap; the window is for the source model's against the worst.
     """
-    told = _told(models.columns, "chosen_")
-    side = {f"chosen_{column}": f"chosen_own_{column}" for column in told}
-    own = target.with_columns(own_code=_pair_code(Dpo(), checked=checked), silent=~pl.col("answered")).rename(side)
-    own = own.select("prompt_id", "own_code", "silent", "low", *side.values(), *(f"rejected_{c}" for c in told))
-    best = _best(models.filter(pl.col("high").is_not_null())).select("prompt_id", "high", *side)
+    own = target.with_columns(own_code=_pair_code(Dpo(), checked=checked), silent=~pl.col("answered"))
+    own = own.select("prompt_id", "own_code", "silent", "low", "rejected", "rejected_text", chosen_own="chosen")
+    best = _best(models.filter(pl.col("high").is_not_null()))
+    best = best.select("prompt_id", "source_model", "high", "chosen", "chosen_text")
     sources = _nearest_code(models.with_columns(code=_sft_code())).rename({"code": "source_code"})
     sources = sources.join(best, on="prompt_id", how="left").with_columns(answered=True)
     gap = (pl.col("high") - pl.col("low")).round(9)
-    same_text = pl.col("own_code").is_null() & (pl.col("chosen_text_id") == pl.col("rejected_text_id"))
+    same_text = pl.col("own_code").is_null() & (pl.col("chosen_text") == pl.col("rejected_text"))
     code = pl.coalesce(
         _first_code((pl.col("answered").is_null(), "no response")),
         "source_code",
@@ -265,20 +201,24 @@ def _reasoned(reasons: pl.DataFrame) -> pl.DataFrame:
     return reasons.select("prompt_id", sft_reason.alias("sft_reason"), "pair_reason").sort("prompt_id")
 
 
-def _sft_rows(models: pl.DataFrame, sft: Sft) -> pl.DataFrame:
-    rows = models.filter(pl.col("high").is_not_null())
-    rows = _best(rows) if sft.per == "prompt" else rows.sort("prompt_id", "chosen_source_model")
-    named = {column: f"chosen_{column}" for column in _told(rows.columns, "chosen_")}
-    return rows.select("prompt_id", **named, **_weight(sft.weight_temperature))
+def _sft_rows(rows: pl.DataFrame, models: pl.DataFrame, sft: Sft) -> pl.DataFrame:
+    groups = models.filter(pl.col("high").is_not_null())
+    groups = _best(groups) if sft.per == "prompt" else groups.sort("prompt_id", "source_model")
+    return groups.select("prompt_id", *_told(rows, groups["chosen"]), **_weight(sft.weight_temperature))
 
 
-def _pair_rows(groups: pl.DataFrame, dpo: Dpo) -> pl.DataFrame:
+def _pair_rows(rows: pl.DataFrame, groups: pl.DataFrame, dpo: Dpo) -> pl.DataFrame:
+    groups = groups.filter(pl.col("code").is_null())
+    groups = _best(groups) if dpo.per == "prompt" else groups.sort("prompt_id", "source_model")
     names = ("chosen", "chosen_own", "rejected") if dpo.method == "wrpo" else ("chosen", "rejected")
-    rows = groups.filter(pl.col("code").is_null())
-    sides = [f"{side}_{column}" for side in names for column in _told(rows.columns, "chosen_")]
-    rows = _best(rows) if dpo.per == "prompt" else rows.sort("prompt_id", "chosen_source_model")
+    sides = [column for side in names for column in _told(rows, groups[side], f"{side}_")]
     weight = _weight(dpo.weight_temperature)
-    return rows.select("prompt_id", *sides, chosen_reward="high", rejected_reward="low", **weight)
+    return groups.select("prompt_id", *sides, chosen_reward="high", rejected_reward="low", **weight)
+
+
+def _told(rows: pl.DataFrame, at: pl.Series, prefix: str = "") -> list[pl.Series]:
+    """Give what responses are given back by."""
+    return [rows[column].gather(at).alias(f"{prefix}{column}") for column in _TOLD if column in rows.columns]
 
 
 def _weight(temperature: float | None) -> dict[str, pl.Expr]:
@@ -291,5 +231,5 @@ def _weight(temperature: float | None) -> dict[str, pl.Expr]:
 
 def _best(groups: pl.DataFrame) -> pl.DataFrame:
     """Give the group of each prompt that owns its highest reward; of several, the first by model name."""
-    ordered = groups.sort("prompt_id", "high", "chosen_source_model", descending=[False, True, False])
+    ordered = groups.sort("prompt_id", "high", "source_model", descending=[False, True, False])
     return ordered.unique("prompt_id", keep="first", maintain_order=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from fusedata.recipe import Recipe
@@ -79,14 +80,17 @@ def held_out(datasets: Sequence[pl.Series], share: float, seed: int) -> pl.Serie
     Otherwise a prompt keeps its place when others come or go. The one prompt of a dataset is never held out. A
     dataset may name a prompt several times.
     """
-    everyone = [set(dataset) for dataset in datasets]
-    ids = sorted(set().union(*everyone))
-    order = dict(zip(ids, rank("test", seed, ids), strict=True))
-    alone = {prompt for own in everyone if len(own) == 1 for prompt in own}
-    test = {prompt for prompt, number in order.items() if number < int(share * 2**64)} - alone
-    for own in (own for own in everyone if share and len(own) > 1):
-        if own <= test:
-            test -= own
-        if not own & test:
-            test.add(min(own - alone, key=order.__getitem__))
-    return pl.Series("test", sorted(test), dtype=pl.String)
+    ids = pl.concat([pl.Series("test", [], pl.String), *datasets]).unique().sort()
+    order = np.array(rank("test", seed, ids), np.uint64)
+    everyone = [ids.is_in(dataset.implode()).to_numpy() for dataset in datasets]
+    alone = np.zeros(len(ids), np.bool_)
+    for own in everyone:
+        alone |= own & (own.sum() == 1)
+    test = (order <= max(int(share * 2**64) - 1, 0)) & (share > 0) & ~alone
+    for own in (own for own in everyone if share and own.sum() > 1):
+        if not (own & ~test).any():
+            test &= ~own
+        if not (own & test).any():
+            others = np.flatnonzero(own & ~alone)
+            test[others[np.argmin(order[others])]] = True
+    return ids.filter(pl.Series(test))

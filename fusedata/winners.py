@@ -7,6 +7,7 @@ share of the prompts; a share at a time then becomes rows. Responses, verdicts a
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ SHARE = 40_000
 _MOST_SHARES = 400
 """Files that are open at a time."""
 _TOGETHER = 8_000
-"""Selected responses that are read before they are written to their files."""
+"""Selected responses that are written to their files together: all that was read with them is held as long."""
 
 _COLUMNS = {
     "row": ("text", "finish_reason", "prompt_tokens", "completion_tokens"),
@@ -87,12 +88,11 @@ def winners(
         for kind, keys in decided.keys.items():
             shares[kind] = list(enumerate(_cut(keys, share), start=first))
             first += len(shares[kind])
-        for row, parts in (("row", tables.responses), ("verdict_row", tables.verdicts), ("reward_row", tables.rewards)):
-            wanted = [_places(shares[kind], row) for kind in shares]
-            try:
-                _distribute(parts, _COLUMNS[row], wanted, folder, row)
-            except OSError as error:
-                raise unwritable(folder, error) from error
+        with ThreadPoolExecutor(len(_COLUMNS)) as threads:
+            each = (tables.responses, tables.verdicts, tables.rewards)
+            wanted = ([_places(own, row) for own in shares.values()] for row in _COLUMNS)
+            for done in [threads.submit(_distribute, *one, folder) for one in zip(_COLUMNS, each, wanted, strict=True)]:
+                done.result()
         yield Winners(recipe, tables.prompts, decided, folder, shares)
 
 
@@ -149,21 +149,22 @@ def _places(shares: Sequence[tuple[int, pl.DataFrame]], row: str) -> NDArray[np.
     return places
 
 
-def _distribute(
-    parts: Sequence[Parts], columns: Sequence[str], wanted: Sequence[NDArray[np.uint16]], folder: Path, name: str
-) -> None:
-    """Write the wanted rows of a table to the files of their shares. Raises RunError."""
-    with ExitStack() as stack:
-        files = _Files(folder, name, stack)
-        for table, rows in zip(parts, numbered(parts), strict=True):
-            for batch in batches(rows.select("row", *columns), table):
-                numbers = batch["row"].to_numpy()
-                for places in wanted:
-                    share = np.zeros(len(numbers), np.uint16)
-                    inside = numbers < len(places)
-                    share[inside] = places[numbers[inside]]
-                    files.add(batch, share)
-        files.flush()
+def _distribute(row: str, parts: Sequence[Parts], wanted: Sequence[NDArray[np.uint16]], folder: Path) -> None:
+    """Write the wanted rows of the table that `row` counts to the files of their shares. Raises RunError."""
+    try:
+        with ExitStack() as stack:
+            files = _Files(folder, row, stack)
+            for table, rows in zip(parts, numbered(parts), strict=True):
+                for batch in batches(rows.select("row", *_COLUMNS[row]), table):
+                    numbers = batch["row"].to_numpy()
+                    for places in wanted:
+                        share = np.zeros(len(numbers), np.uint16)
+                        inside = numbers < len(places)
+                        share[inside] = places[numbers[inside]]
+                        files.add(batch, share)
+            files.flush()
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 class _Files:
@@ -172,25 +173,25 @@ class _Files:
     def __init__(self, folder: Path, name: str, stack: ExitStack) -> None:
         self._folder, self._name, self._stack = folder, name, stack
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
-        self._held: list[pa.Table] = []
+        self._held: list[pl.DataFrame] = []
         self._shares: list[NDArray[np.uint16]] = []
 
     def add(self, rows: pl.DataFrame, share: NDArray[np.uint16]) -> None:
-        """Add the rows whose share is not 0, as copies: polars' own hold all that they were read with."""
+        """Add the rows whose share is not 0."""
         at = np.flatnonzero(share)
         if len(at):
-            self._held.append(rows[at].to_arrow(compat_level=pl.CompatLevel.oldest()))
+            self._held.append(rows[at])
             self._shares.append(share[at])
             if sum(map(len, self._shares)) >= _TOGETHER:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what was added."""
+        """Write what was added: texts are copied once, from what was read to where they lie in order."""
         if not self._held:
             return
         shares = np.concatenate(self._shares)
         order = np.argsort(shares, kind="stable")
-        rows = pa.concat_tables(self._held).take(pa.array(order))
+        rows = pl.concat(self._held)[order].to_arrow(compat_level=pl.CompatLevel.oldest())
         numbers, starts = np.unique(shares[order], return_index=True)
         for number, start, end in zip(numbers.tolist(), starts, [*starts[1:], len(order)], strict=True):
             self._writer(number, rows.schema).write_table(rows.slice(start, end - start))
