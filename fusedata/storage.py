@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -222,3 +222,24 @@ def remove(folder: Path) -> None:
     held: Any = folder
     with contextlib.suppress(FileNotFoundError):
         held.fs.rm(held.path, recursive=True)
+
+
+def read_ahead(paths: Sequence[Path]) -> Generator[None, float, None]:
+    """Let the system read local files before they are asked for, `_AHEAD` bytes; sent is what share of them is read.
+
+    polars waits for the disk between files, a fifth of the time of those that are not in memory yet.
+    """
+    sizes = [0 if is_url(path) or not path.exists() else path.stat().st_size for path in paths]
+    asked, share = 0, 0.0
+    for path, size in zip(paths, sizes, strict=True):
+        while asked > share * sum(sizes) + _AHEAD:
+            share = yield
+        if size and hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        asked += size
+    while True:
+        yield
+
+
+_AHEAD = 512 << 20

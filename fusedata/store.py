@@ -23,7 +23,7 @@ import polars as pl
 from fusedata.errors import RunError
 from fusedata.schema import KEY, PROMPTS, fingerprint
 from fusedata.shards import Shard, Writer
-from fusedata.storage import failures, is_url, put_part, scan, unwritable, uploading, uploading_folder
+from fusedata.storage import failures, is_url, put_part, read_ahead, scan, unwritable, uploading, uploading_folder
 
 State = dict[str, Any]
 F = TypeVar("F", pl.DataFrame, pl.LazyFrame)
@@ -120,8 +120,10 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
 
 
 def batches(frame: pl.LazyFrame, table: Parts) -> Iterator[pl.DataFrame]:
-    """Collect a query over one table, some rows at a time, in any order. Raises RunError as `collect` does."""
+    """Collect a query over all rows of one table, some at a time, in any order. Raises RunError as `collect` does."""
     found = frame.collect_batches(engine="streaming", maintain_order=False)
+    height, seen, ahead = table.height(), 0, read_ahead(table.paths())
+    next(ahead)
     while True:
         try:
             batch = next(found, None)
@@ -130,6 +132,8 @@ def batches(frame: pl.LazyFrame, table: Parts) -> Iterator[pl.DataFrame]:
             raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
         if batch is None:
             return
+        seen += batch.height
+        ahead.send(seen / height)
         yield batch
 
 

@@ -27,8 +27,8 @@ SHARE = 40_000
 """Responses whose texts are held at a time."""
 _MOST_SHARES = 400
 """Files that are open at a time."""
-_TOGETHER = 8_000
-"""Selected responses that are written to their files together: all that was read with them is held as long."""
+_TOGETHER = 50_000
+"""Rows that are held, with their texts, until the selected ones among them are written to their files together."""
 
 _COLUMNS = {
     "row": ("text", "finish_reason", "prompt_tokens", "completion_tokens"),
@@ -175,6 +175,7 @@ class _Files:
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
         self._held: list[pl.DataFrame] = []
         self._shares: list[NDArray[np.uint16]] = []
+        self._read = 0
 
     def add(self, rows: pl.DataFrame, share: NDArray[np.uint16]) -> None:
         """Add the rows whose share is not 0."""
@@ -182,7 +183,8 @@ class _Files:
         if len(at):
             self._held.append(rows[at])
             self._shares.append(share[at])
-            if sum(map(len, self._shares)) >= _TOGETHER:
+            self._read += len(rows)
+            if self._read >= _TOGETHER:
                 self.flush()
 
     def flush(self) -> None:
@@ -195,7 +197,7 @@ class _Files:
         numbers, starts = np.unique(shares[order], return_index=True)
         for number, start, end in zip(numbers.tolist(), starts, [*starts[1:], len(order)], strict=True):
             self._writer(number, rows.schema).write_table(rows.slice(start, end - start))
-        self._held, self._shares = [], []
+        self._held, self._shares, self._read = [], [], 0
 
     def _writer(self, number: int, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
         if number not in self._writers:

@@ -43,7 +43,8 @@ order = "shared"                                # few prompts: each feeds both s
 test = 0.51
 """
 COMMON = ("batch=8", "device_batch=4", "log_steps=1", "max_tokens=128", "epochs=1", "save_steps=1000", "lora_rank=8")
-PUBLISHED = {"sigmoid": "beta=0.1", "sigmoid_norm": "beta=10"}
+BETA = {"sigmoid": 0.01, "sigmoid_norm": 10}
+"""As published, for DPO and for length-normalised DPO."""
 
 
 @pytest.fixture(scope="module")
@@ -85,30 +86,46 @@ def test_no_held_out_prompt_is_trained_on(dataset):
     assert not train & test
 
 
-def test_the_loss_falls_in_sft(sft):
-    losses = [entry["loss"] for entry in sft.log if "loss" in entry]
+@pytest.fixture(scope="module", params=BETA)
+def dpo(
+    request: pytest.FixtureRequest, dataset: Path, sft: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    loss = (f"loss={request.param}", f"beta={BETA[request.param]}")
+    return trained(dataset, "dpo", sft.folder, tmp_path_factory.mktemp("dpo"), *loss, "learning_rate=0.0005")
+
+
+def thirds(result: Trained) -> tuple[float, float]:
+    """Give the mean training loss of the first third of the steps, and that of the last."""
+    losses = [entry["loss"] for entry in result.log if "loss" in entry]
     third = len(losses) // 3
-    assert sum(losses[-third:]) < sum(losses[:third])
+    return sum(losses[:third]) / third, sum(losses[-third:]) / third
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "sigmoid_norm"])
-def test_dpo_prefers_what_the_reward_model_prefers_on_pairs_it_never_saw(dataset, sft, tmp_path, loss):
-    result = trained(
-        dataset, "dpo", sft.folder, tmp_path / "out", f"loss={loss}", PUBLISHED[loss], "learning_rate=0.0005"
-    )
-    held_out = result.counts["test rows"]
-    accuracies = [entry["eval_rewards/accuracies"] for entry in result.log if "eval_rewards/accuracies" in entry]
+def test_the_loss_falls_in_sft(sft):
+    first, last = thirds(sft)
+    assert last < first
+
+
+def test_the_loss_falls_in_dpo_from_that_of_a_model_without_a_preference(dpo):
+    first, last = thirds(dpo)
+    assert next(entry["loss"] for entry in dpo.log if "loss" in entry) == pytest.approx(math.log(2), abs=1e-3)
+    assert last < first
+
+
+def test_dpo_prefers_what_the_reward_model_prefers_on_pairs_it_never_saw(dpo):
+    held_out = dpo.counts["test rows"]
+    accuracies = [entry["eval_rewards/accuracies"] for entry in dpo.log if "eval_rewards/accuracies" in entry]
     assert held_out >= 100
     assert wilson(round(accuracies[-1] * held_out), held_out)[0] > 0.5
 
 
-def test_the_trained_model_answers_in_the_transformers_engine(sft):
+def test_the_model_of_both_stages_answers_in_the_transformers_engine(dpo):
     from fusedata.profile import TransformersEngine as Host
     from fusedata.recipe import SourceModel
     from fusedata.sample.protocol import Request
     from fusedata.sample.transformers_engine import TransformersEngine
 
-    host = Host(engine="transformers", weights=str(sft.folder))
+    host = Host(engine="transformers", weights=str(dpo.folder))
     engine = TransformersEngine(SourceModel(id="test/trained", temperature=0.0, max_tokens=12), host)
     (group,) = engine.generate([[Request("p", 0, [{"role": "user", "content": "What is the capital of France?"}], 1)]])
     assert "Paris" in group[0][1].text

@@ -1,0 +1,73 @@
+"""Candidates: each response with what was said of it, of its own text and by the gold answer of its prompt."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fusedata.candidates import Tables, candidates
+from fusedata.schema import PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.store import Parts
+
+PROMPT_IDS = ("a", "b", "c")
+
+
+def written(folder: Path, schema: pl.Schema, *parts: list[dict[str, object]]) -> Parts:
+    table = Parts(folder, schema)
+    for number, rows in enumerate(parts):
+        table.write(str(number), pl.DataFrame([{**dict.fromkeys(schema), **row} for row in rows], schema))
+    return table
+
+
+def said(prompt: str, sample: int, **more: object) -> dict[str, object]:
+    return {"prompt_id": prompt, "source_model": "m", "sample": sample, "text_id": f"{prompt}{sample}", **more}
+
+
+@pytest.fixture(params=[1, 1_000_003])
+def tables(tmp_path: Path, request: pytest.FixtureRequest) -> Tables:
+    """Samples whose numbers follow each other, and such that lie far apart."""
+    far = request.param
+    prompts = pl.DataFrame(
+        [{**dict.fromkeys(PROMPTS), "prompt_id": name, "corpus": "c", "answer": "1"} for name in PROMPT_IDS], PROMPTS
+    )
+    keys = [(prompt, sample * far) for prompt in PROMPT_IDS for sample in range(3)]
+    responses = written(tmp_path / "responses", RESPONSES, [said(*key) for key in keys], [said("unasked", 0)])
+    others = [said("a", far, passed=True, answer="2"), said("b", 0, text_id="older", passed=True, answer="1")]
+    judged = [
+        said(*key, passed=key[0] == "b", answer="1") for key in reversed(keys) if key not in {("a", far), ("b", 0)}
+    ]
+    verdicts = written(tmp_path / "verdicts", VERDICTS, others, judged)
+    scored = [said(*key, reward=float(number)) for number, key in enumerate(keys) if key[0] != "c"]
+    rewards = written(tmp_path / "rewards", REWARDS, scored[::2], scored[1::2])
+    return Tables(prompts, [responses], [verdicts], [rewards])
+
+
+def found(tables: Tables, column: str) -> list[object]:
+    rows = candidates(tables).with_columns(pl.col("prompt_id").cast(pl.String))
+    return rows.sort("prompt_id", "sample")[column].to_list()
+
+
+def test_a_response_of_no_prompt_is_no_candidate(tables):
+    assert found(tables, "prompt_id") == [name for name in PROMPT_IDS for _ in range(3)]
+
+
+def test_a_verdict_by_another_answer_or_of_another_text_is_none(tables):
+    assert found(tables, "passed") == [False, None, False, None, True, True, False, False, False]
+
+
+def test_what_was_not_scored_has_no_reward(tables):
+    assert found(tables, "reward") == [0, 1, 2, 3, 4, 5, None, None, None]
+
+
+def test_located_candidates_tell_the_rows_of_what_was_said(tables):
+    rows = candidates(tables, located=True)
+    verdicts, rewards = (
+        parts[0].scan(first=0).collect().select("row", "prompt_id", "sample")
+        for parts in (tables.verdicts, tables.rewards)
+    )
+    for row, told in (("verdict_row", verdicts), ("reward_row", rewards)):
+        known = rows.drop_nulls(row).with_columns(pl.col("prompt_id").cast(pl.String))
+        both = known.join(told, left_on=row, right_on="row", suffix="_told")
+        assert both.height == known.height > 0
+        assert both["prompt_id"].equals(both["prompt_id_told"], check_names=False)
+        assert both["sample"].equals(both["sample_told"], check_names=False)
