@@ -28,7 +28,7 @@ from pathlib import Path
 import polars as pl
 import selection
 from report import RECIPE, stage
-from selection import MODELS, SAMPLES, TABLES, files, generate, parts_of
+from selection import MODELS, SAMPLES, TABLES, files, made, parts_of
 
 from fusedata import dataset
 from fusedata.candidates import Tables, candidates
@@ -113,7 +113,7 @@ def held_in_memory(folder: Path) -> bool:
     """Compare with those who hold everything, on a size that they can hold."""
     root = Path(tempfile.mkdtemp(prefix="held-", dir=folder))
     try:
-        generate(root, HELD, PART)
+        made(root, HELD, PART)
         print(f"\n{HELD * len(MODELS) * SAMPLES:,} responses, pairs alone:")
         return selection.compare(root, 1)
     finally:
@@ -134,7 +134,7 @@ def main() -> int:
     root = options.folder / "run" if options.keep and options.folder else folder / "run"
     try:
         if not root.exists():
-            generate(root, options.prompts, PART)
+            made(root, options.prompts, PART)
         passed = [compare(root, options.prompts), held_in_memory(folder)]
     finally:
         shutil.rmtree(folder)

@@ -66,6 +66,12 @@ def generate(root: Path, count: int, part: int) -> None:
                 parts_of(root, stage, model).write(f"{at:08d}", rows)
 
 
+def made(root: Path, count: int, part: int) -> None:
+    """Write the tables in a process of its own: what a contender is started by counts as memory of it."""
+    sizes = ["--folder", str(root), "--prompts", str(count), "--part", str(part)]
+    subprocess.run([sys.executable, __file__, "--contender", "generate", *sizes], check=True)
+
+
 def hexadecimal(draw: np.random.Generator, count: int) -> pl.Series:
     """Draw ids of 24 digits."""
     text = draw.bytes(12 * count).hex()
@@ -245,15 +251,18 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=20_000)
     parser.add_argument("--part", type=int, default=1_000)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--contender", choices=[*CONTENDERS, "generate"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.contender == "generate":
+        generate(arguments.folder, arguments.prompts, arguments.part)
+        return 0
     if arguments.contender:
         print(json.dumps(contend(arguments.contender, arguments.folder)))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        generate(root, arguments.prompts, arguments.part)
+        made(root, arguments.prompts, arguments.part)
         size = sum(path.stat().st_size for path in (root / "responses").rglob("*.parquet"))
         print(f"{arguments.prompts * len(MODELS) * SAMPLES:,} responses, {size / 1e6:.0f} MB, {os.cpu_count()} cores")
         return 0 if compare(root, arguments.repeat) else 1

@@ -7,7 +7,6 @@ share of the prompts; a share at a time then becomes rows. Responses, verdicts a
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +87,8 @@ def winners(
         for kind, keys in decided.keys.items():
             shares[kind] = list(enumerate(_cut(keys, share), start=first))
             first += len(shares[kind])
-        with ThreadPoolExecutor(len(_COLUMNS)) as threads:
-            each = (tables.responses, tables.verdicts, tables.rewards)
-            wanted = ([_places(own, row) for own in shares.values()] for row in _COLUMNS)
-            for done in [threads.submit(_distribute, *one, folder) for one in zip(_COLUMNS, each, wanted, strict=True)]:
-                done.result()
+        for row, parts in zip(_COLUMNS, (tables.responses, tables.verdicts, tables.rewards), strict=True):
+            _distribute(row, parts, [_places(own, row) for own in shares.values()], folder)
         yield Winners(recipe, tables.prompts, decided, folder, shares)
 
 
