@@ -72,8 +72,9 @@ _TOGETHER = 2
 def _of_source(prompts: pl.DataFrame, own: Tables, scans: Mapping[str, pl.LazyFrame], *, located: bool) -> pl.DataFrame:
     (table,) = own.responses
     asked = table.asked(prompts).select("id", "gold", pl.col("prompt").cast(pl.Int64)).lazy()
-    # sample by sample the places of all prompts
-    place = (pl.col("sample").cast(pl.Int64) * prompts.height + pl.col("prompt")).alias("place")
+    # model by model and sample by sample the places of all prompts
+    model, sample = pl.col("source_model").to_physical().cast(pl.Int64), pl.col("sample").cast(pl.Int64)
+    place = ((model * (1 << 32) + sample) * prompts.height + pl.col("prompt")).alias("place")
     said = _said(scans["responses"], located=located).join(asked, on="id", maintain_order="none" if located else "left")
     responses = collect(said.select(pl.exclude("id", "gold"), place), [table])
     rows = [prompts["prompt_id"].gather(responses["prompt"]), *responses.drop("prompt", "place", "text")]
@@ -99,6 +100,7 @@ def numbered(parts: Sequence[Parts]) -> list[pl.LazyFrame]:
 
 
 _PROMPT = pl.col("prompt_id").hash().alias("id")
+_MODEL = pl.col("source_model").cast(pl.Categorical)
 _TEXT = pl.col("text_id").hash().alias("text")
 
 
@@ -106,7 +108,7 @@ def _said(rows: pl.LazyFrame, *, located: bool) -> pl.LazyFrame:
     """Read of responses what they are known by, and what candidates tell of them."""
     text = pl.col("text_id")
     told = [pl.when(text.is_not_null()).then(_TEXT).alias("text_id"), pl.col("row")] if located else [text]
-    return rows.select(_PROMPT, pl.col("source_model").cast(pl.Categorical), "sample", _TEXT, *told)
+    return rows.select(_PROMPT, _MODEL, "sample", _TEXT, *told)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _Judgement:
     def read(self, rows: pl.LazyFrame, *, located: bool) -> pl.LazyFrame:
         by = [pl.col(self.by).hash().alias("judged_by")] if self.by else []
         row = [pl.col("row").alias(self.row)] if located and self.row else []
-        return rows.select(_PROMPT, "sample", _TEXT, *by, self.column, *row)
+        return rows.select(_PROMPT, _MODEL, "sample", _TEXT, *by, self.column, *row)
 
 
 _JUDGED = {
@@ -142,17 +144,18 @@ def _judged(responses: pl.DataFrame, told: pl.DataFrame) -> list[pl.Series]:
     row = np.full(responses.height, told.height, np.uint32)
     row[at[known]] = np.flatnonzero(known)
     found = pl.Series(row).set(pl.Series(row == told.height), None)
-    return [one.gather(found) for one in told.drop("place", "text")]
+    return [one.gather(found) if len(one) else one.clear(len(found)) for one in told.drop("place", "text")]
 
 
 def _standing(places: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Tell at which of `places`, which differ, each of `wanted` stands; their number where it does not."""
     count = len(places)
-    most = max(int(all_.max(initial=0)) for all_ in (places, wanted)) + 1
-    if most <= _SPARSE * count:
-        table = np.full(most, count, np.uint32)
-        table[places] = np.arange(count, dtype=np.uint32)
-        return table[wanted]
+    ends = [(int(numbers.min()), int(numbers.max())) for numbers in (places, wanted) if len(numbers)]
+    least, most = min((end for end, _ in ends), default=0), max((end for _, end in ends), default=0)
+    if most - least < _SPARSE * count:
+        table = np.full(most - least + 1, count, np.uint32)
+        table[places - least] = np.arange(count, dtype=np.uint32)
+        return table[wanted - least]
     order = np.append(np.argsort(places), count)
     at = order[np.searchsorted(places, wanted, sorter=order[:-1])]
     return np.where(np.append(places, -1)[at] == wanted, at, count).astype(np.uint32)
