@@ -53,12 +53,15 @@ def candidates(tables: Tables, *, located: bool = False) -> pl.DataFrame:
 
     A source at a time. Prompts are known by 64-bit hashes of their ids: two of a million have the same one with a
     probability of 3 in 10 ** 8. What is told of a response is found by its place, and holds where its text is the one
-    that was judged, by such a hash too: joins by strings take five times the time, and three times the memory.
+    that was judged, by such a hash too: a join by strings takes three times the memory.
     """
     prompts = tables.prompts.sort("prompt_id").with_row_index("prompt")
     ids = pl.Enum(prompts["prompt_id"])
     prompts = prompts.with_columns(_PROMPT, pl.col("prompt_id").cast(ids), gold=pl.col("answer").hash())
-    scans = {name: numbered(parts) if located else [table.scan() for table in parts] for name, parts in tables.named()}
+    scans = {
+        name: [rows for rows, _ in numbered(parts)] if located else [table.scan() for table in parts]
+        for name, parts in tables.named()
+    }
     own = tables.sources()
     read = [{name: rows[at] for name, rows in scans.items() if rows} for at in range(len(own))]
     with ThreadPoolExecutor(_TOGETHER) as threads:
@@ -72,9 +75,9 @@ _TOGETHER = 2
 def _of_source(prompts: pl.DataFrame, own: Tables, scans: Mapping[str, pl.LazyFrame], *, located: bool) -> pl.DataFrame:
     (table,) = own.responses
     asked = table.asked(prompts).select("id", "gold", pl.col("prompt").cast(pl.Int64)).lazy()
-    # model by model and sample by sample the places of all prompts
+    # model by model and sample by sample, of which there are 2 ** 31 at most, the places of all prompts
     model, sample = pl.col("source_model").to_physical().cast(pl.Int64), pl.col("sample").cast(pl.Int64)
-    place = ((model * (1 << 32) + sample) * prompts.height + pl.col("prompt")).alias("place")
+    place = ((model * (1 << 31) + sample) * prompts.height + pl.col("prompt")).alias("place")
     said = _said(scans["responses"], located=located).join(asked, on="id", maintain_order="none" if located else "left")
     responses = collect(said.select(pl.exclude("id", "gold"), place), [table])
     rows = [prompts["prompt_id"].gather(responses["prompt"]), *responses.drop("prompt", "place", "text")]
@@ -90,12 +93,16 @@ def _of_source(prompts: pl.DataFrame, own: Tables, scans: Mapping[str, pl.LazyFr
     return pl.DataFrame(rows)
 
 
-def numbered(parts: Sequence[Parts]) -> list[pl.LazyFrame]:
-    """Give all rows of these tables with `row`: their number, as long as no part comes or goes. Raises RunError."""
+def numbered(parts: Sequence[Parts]) -> list[tuple[pl.LazyFrame, int]]:
+    """Give all rows of each of these tables, and how many they are. Raises RunError.
+
+    `row` is their number over all tables, as long as no part comes or goes.
+    """
     found, first = [], 0
     for table in parts:
-        found.append(table.scan(first=first))
-        first += table.height()
+        height = table.height()
+        found.append((table.scan(first=first), height))
+        first += height
     return found
 
 

@@ -121,11 +121,11 @@ def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
 
 
 def text_prompt_ids(texts: Iterable[str]) -> list[str]:
-    """Give what `prompt_id` gives of prompts that are one text of the user, in three fifths of the time."""
+    """Give what `prompt_id` gives of prompts that are one text of the user, faster."""
     begun: dict[int, hashlib.blake2b] = {}  # by the length of the text, which is hashed before it
     ids = []
     for text in texts:
-        data = (text.strip() if text.isascii() and "\r" not in text else normalise(text)).encode(errors="surrogatepass")
+        data = normalise(text).encode(errors="surrogatepass")
         if (head := begun.get(len(data))) is None:
             head = _USER.copy()
             head.update(len(data).to_bytes(8, "little"))

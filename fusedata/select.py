@@ -64,7 +64,7 @@ class Selection:
 
 
 def select(
-    candidates: pl.LazyFrame | pl.DataFrame,
+    candidates: pl.DataFrame,
     *,
     checked: bool,
     rewarded: bool,
@@ -81,14 +81,13 @@ def select(
     scored), `screened` that a `flaw` bars (null: none). Takes memory in proportion to prompts times source models,
     whatever the texts.
     """
-    rows = candidates.lazy().collect()
-    found = _ordered(rows, checked=checked, rewarded=rewarded, screened=screened)
+    found = _ordered(candidates, checked=checked, rewarded=rewarded, screened=screened)
     if dpo is None:
         models = found.groups("model")
         groups = models.with_columns(code=pl.lit(None, pl.Int64))
     elif dpo.method == "wrpo":
         is_own = pl.col("source_model").cast(pl.String).eq_missing(pl.lit(dpo.target, pl.String))
-        own = rows.select(is_own).to_series().to_numpy()[found.at]
+        own = candidates.select(is_own).to_series().to_numpy()[found.at]
         models, target = found.where(~own).groups("model"), found.where(own).groups("prompt")
         groups = _against_target(models, target, dpo, checked=checked)
     else:
@@ -97,8 +96,8 @@ def select(
         groups = groups.with_columns(code=_pair_code(dpo, checked=checked))
     sft_reasons = _nearest(models.with_columns(code=_sft_code()), "sft_reason")
     reasons = _nearest(groups, "pair_reason").join(sft_reasons, on="prompt_id", how="left")
-    pairs = _pair_rows(rows, groups.filter(dpo is not None), dpo or Dpo())
-    given = (_sft_rows(rows, models, sft), pairs, _reasoned(reasons))
+    pairs = _pair_rows(candidates, groups.filter(dpo is not None), dpo or Dpo())
+    given = (_sft_rows(candidates, models, sft), pairs, _reasoned(reasons))
     return Selection(*(one.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)) for one in given))
 
 

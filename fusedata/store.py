@@ -119,10 +119,10 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
         raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
 
 
-def batches(frame: pl.LazyFrame, table: Parts) -> Iterator[pl.DataFrame]:
-    """Collect a query over all rows of one table, some at a time, in any order. Raises RunError as `collect` does."""
+def batches(frame: pl.LazyFrame, table: Parts, height: int) -> Iterator[pl.DataFrame]:
+    """Collect all rows of one table, `height` in number, some at a time, in any order. Raises RunError as `collect`."""
     found = frame.collect_batches(engine="streaming", maintain_order=False)
-    height, seen, ahead = table.height(), 0, read_ahead(table.paths())
+    seen, ahead = 0, read_ahead(table.paths())
     next(ahead)
     while True:
         try:

@@ -150,8 +150,8 @@ def _distribute(row: str, parts: Sequence[Parts], wanted: Sequence[NDArray[np.ui
     try:
         with ExitStack() as stack:
             files = _Files(folder, row, stack)
-            for table, rows in zip(parts, numbered(parts), strict=True):
-                for batch in batches(rows.select("row", *_COLUMNS[row]), table):
+            for table, (rows, height) in zip(parts, numbered(parts), strict=True):
+                for batch in batches(rows.select("row", *_COLUMNS[row]), table, height):
                     numbers = batch["row"].to_numpy()
                     for places in wanted:
                         share = np.zeros(len(numbers), np.uint16)

@@ -102,7 +102,7 @@ def test_the_gaps_are_those_that_selection_compares_with_the_window(prompts, che
     ]
     frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     rule = Dpo(same_source_model=same, reward_gap=window, reward_gap_model="m")
-    selected = select(frame.lazy(), checked=checked, rewarded=True, dpo=rule).pairs["prompt_id"].to_list()
+    selected = select(frame, checked=checked, rewarded=True, dpo=rule).pairs["prompt_id"].to_list()
     found = gaps(frame, checked=checked, same_source_model=same).filter(pl.col("gap").is_between(*window))
     assert found["prompt_id"].unique().sort().to_list() == selected
 

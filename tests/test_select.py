@@ -79,7 +79,7 @@ sfts = st.sampled_from([Sft(), Sft(per="source_model", weight_temperature=0.05)]
 def chosen_among(
     rows: list[Row], *, checked: bool = True, rewarded: bool = True, dpo: Dpo | None = WINDOW, **more: Any
 ) -> Selection:
-    return select(pl.LazyFrame(rows, schema=SCHEMA, orient="row"), checked=checked, rewarded=rewarded, dpo=dpo, **more)
+    return select(pl.DataFrame(rows, schema=SCHEMA, orient="row"), checked=checked, rewarded=rewarded, dpo=dpo, **more)
 
 
 def response(
@@ -512,7 +512,7 @@ def test_nothing_selects_nothing() -> None:
 
 
 def test_numbered_prompts_and_models_come_back_as_strings() -> None:
-    rows = pl.LazyFrame([right(0.15), wrong(0.1)], schema=SCHEMA)
+    rows = pl.DataFrame([right(0.15), wrong(0.1)], schema=SCHEMA)
     numbered = rows.with_columns(pl.col("prompt_id").cast(pl.Enum(["p"])), pl.col("source_model").cast(pl.Categorical))
     for plain, found in zip(
         vars(select(rows, checked=True, rewarded=True, dpo=WINDOW)).values(),

@@ -26,13 +26,12 @@ CARDS = {"README.md": "dataset.md.j2", "README_zh.md": "dataset_zh.md.j2"}
 
 def publish(folder: Path, found: Winners, facts: Facts) -> Datasets:
     """Write `folder`/sft and `folder`/dpo; a dataset without a row is not written. Raises RunError."""
+    counts = {kind: dict.fromkeys(_SPLITS, 0) for kind in found.shares}
     kinds = [kind for kind, shares in found.shares.items() if shares]
-    with replacing(folder) as new, ThreadPoolExecutor(len(found.shares)) as threads:
-        written = dict(
-            zip(kinds, threads.map(lambda kind: _publish(new / kind, kind, found, facts), kinds), strict=True)
-        )
-    none = Written((), 0, 0, 0)
-    counts = {kind: {split: written.get(kind, {}).get(split, none).rows for split in _SPLITS} for kind in found.shares}
+    with replacing(folder) as new, ThreadPoolExecutor(len(counts)) as threads:
+        made = threads.map(lambda kind: _publish(new / kind, kind, found, facts), kinds)
+        for kind, data in zip(kinds, made, strict=True):
+            counts[kind] |= {split: own.rows for split, own in data.items()}
     schemas = {kind: found.schema(kind) for kind in found.shares}
     places, flaws = found.decided.places, found.decided.flaws
     return Datasets(places, flaws, counts, lambda kind: _read(folder / kind, schemas[kind]))
