@@ -63,8 +63,7 @@ def texts(rows: pl.DataFrame) -> list[str]:
 def shown(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Pick the rows that a card shows, by a hash of their prompts."""
     whole = rows.drop_nulls(texts(rows))
-    ranks = pl.Series(rank("card", seed, whole["prompt_id"].fill_null("")), dtype=pl.UInt64)
-    return whole[ranks.arg_sort()[:EXAMPLES]]
+    return whole[rank("card", seed, whole["prompt_id"].fill_null("")).to_numpy().argsort(stable=True)[:EXAMPLES]]
 
 
 def examples(rows: pl.DataFrame, seed: int) -> list[list[tuple[str, str]]]:

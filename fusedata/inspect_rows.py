@@ -110,8 +110,7 @@ def samples(source: Opened, kind: str, count: int, seed: int) -> list[Sample]:
     frame = source.tables[kind]
     key = pl.col("prompt_id") if "prompt_id" in frame.collect_schema() else pl.int_range(pl.len()).cast(pl.String)
     ids = source.collect(frame.select(key.alias("id")))["id"].fill_null("")
-    ranks = rank("inspect", seed, ids)
-    places = sorted(range(len(ids)), key=ranks.__getitem__)[:count]
+    places = rank("inspect", seed, ids).to_numpy().argsort(stable=True)[:count].tolist()
     rows = source.collect(frame.with_row_index("_place").filter(pl.col("_place").is_in(places)))
     by_place = {row["_place"]: row for row in rows.iter_rows(named=True)}
     return [_sample(kind, by_place[place]) for place in places]

@@ -8,6 +8,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 Message = dict[str, str]
@@ -139,15 +140,29 @@ def text_prompt_ids(texts: Iterable[str]) -> list[str]:
 _USER = hashlib.blake2b((4).to_bytes(8, "little") + b"user", digest_size=12)
 
 
-def rank(purpose: str, seed: int, ids: Iterable[str]) -> list[int]:
-    """Give each id a stable pseudo-random number in [0, 2**64), independent between purposes and seeds."""
-    prefix = hashlib.blake2b(f"{purpose}:{seed}:".encode(), digest_size=8)
-    ranks = []
-    for value in ids:
-        hashed = prefix.copy()  # half the time of a hash that begins anew
-        hashed.update(value.encode(errors="surrogatepass"))
-        ranks.append(int.from_bytes(hashed.digest(), "big"))
-    return ranks
+def rank(purpose: str, seed: int, ids: Iterable[str]) -> pl.Series:
+    """Give each id a stable pseudo-random number (UInt64), independent between purposes and seeds.
+
+    A prompt's id is a hash already: its first 64 bits are mixed with what the number is for, by the finalizer of
+    SplitMix64 (Steele, Lea and Flood, 2014). Other ids count as their digest.
+    """
+    ids = pl.Series(ids, dtype=pl.String)
+    bits = _bits(ids)
+    other = bits.is_null() | (ids.str.len_bytes() != _ID_DIGITS)
+    if other.any():
+        digests = pl.Series(map(digest, ids.filter(other)), dtype=pl.String)
+        bits = bits.scatter(other.arg_true(), _bits(digests))
+    mixed = bits.to_numpy() ^ np.uint64(int(digest(purpose, str(seed), size=8), 16))
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return pl.Series("rank", mixed ^ (mixed >> np.uint64(31)))
+
+
+_ID_DIGITS = 24
+
+
+def _bits(ids: pl.Series) -> pl.Series:
+    return ids.str.head(16).str.to_integer(base=16, dtype=pl.UInt64, strict=False)
 
 
 def sample_seed(seed: int, prompt: str, source_model: str, sample: int) -> int:

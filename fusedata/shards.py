@@ -55,8 +55,7 @@ class Shard:
 
     def prompts(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """Give the prompts of this share, in their order: a prompt's share depends on its prompt_id alone."""
-        shares = (number % self.of for number in rank("shard", 0, prompts["prompt_id"]))
-        return prompts.filter(pl.Series([share == self.number - 1 for share in shares], dtype=pl.Boolean))
+        return prompts.filter(rank("shard", 0, prompts["prompt_id"]) % self.of == self.number - 1)
 
 
 def read_shard(text: str) -> Shard:

@@ -55,8 +55,7 @@ _ORDERS = {
 
 def _first(prompts: pl.DataFrame, among: pl.Expr, split: Split, seed: int) -> pl.Series:
     """Say which prompts are, of those `among` that count, the first share of their corpus by hash: exactly as many."""
-    order = pl.Series(rank("split", seed, prompts["prompt_id"]), dtype=pl.UInt64)
-    rows = prompts.with_columns(order=order).select("corpus", "order", among=among)
+    rows = prompts.with_columns(order=rank("split", seed, prompts["prompt_id"])).select("corpus", "order", among=among)
     counts = rows.filter("among")["corpus"].value_counts().iter_rows()
     quota = {corpus: int(split.share * count) for corpus, count in counts}
     position = pl.when("among").then("order").rank("ordinal").over("corpus")
@@ -81,7 +80,7 @@ def held_out(datasets: Sequence[pl.Series], share: float, seed: int) -> pl.Serie
     dataset may name a prompt several times.
     """
     ids = pl.concat([pl.Series("test", [], pl.String), *datasets]).unique().sort()
-    order = np.array(rank("test", seed, ids), np.uint64)
+    order = rank("test", seed, ids).to_numpy()
     everyone = [ids.is_in(dataset.implode()).to_numpy() for dataset in datasets]
     alone = np.zeros(len(ids), np.bool_)
     for own in everyone:

@@ -20,10 +20,12 @@ from fusedata.sample.protocol import Request
 from fusedata.sample.transformers_engine import TransformersEngine
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "data" / "training_pairs.jsonl"
-PROMPTS = 288
+PROMPTS = 175
 LONGEST = 140
 """Characters of a prompt: a proof on two processor cores has to be short."""
-TOKENS = 32
+TOKENS = 16
+SYSTEM = "Answer."
+"""Said to the model in the place of its own, longer one."""
 TEMPERATURES = (0.6, 1.4)
 """Far apart, so that one response is often plainly better than the other, and a small model can learn which."""
 BATCH = 48
@@ -38,9 +40,10 @@ def main(folder: Path) -> None:
     for prompt, responses in zip(prompts, zip(*columns, strict=True), strict=True):
         if len({text.strip() for text in responses} - {""}) < len(TEMPERATURES):
             continue
-        turns = ({"role": "user", "content": prompt},)
+        turns = _turns(prompt)
         scores = [scored.score for scored in scorer.score([Item(turns, text) for text in responses])]
-        lines.append({"prompt": prompt, "responses": responses, "rewards": [round(s or 0.0, 6) for s in scores]})
+        rewards = [round(score or 0.0, 6) for score in scores]
+        lines.append({"system": SYSTEM, "prompt": prompt, "responses": responses, "rewards": rewards})
     DATA.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
 
@@ -56,13 +59,14 @@ def _prompts(folder: Path) -> Iterator[str]:
             yield text
 
 
+def _turns(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
+
+
 def _answers(prompts: Sequence[str], temperature: float) -> list[str]:
     model = SourceModel(id=MODEL, temperature=temperature, top_p=1.0, max_tokens=TOKENS)
     engine = TransformersEngine(model, Host(engine="transformers", weights=WEIGHTS, batch_size=BATCH))
-    requests = [
-        Request(str(n), 0, [{"role": "user", "content": prompt}], n + int(1000 * temperature))
-        for n, prompt in enumerate(prompts)
-    ]
+    requests = [Request(str(n), 0, _turns(prompt), n + int(1000 * temperature)) for n, prompt in enumerate(prompts)]
     batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
     found = {
         request.prompt_id: completion.text or "" for group in engine.generate(batches) for request, completion in group

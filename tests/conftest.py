@@ -13,6 +13,12 @@ from fusedata.recipe import Recipe
 from fusedata.testing import EchoEngine, HashReward
 
 ANSWERS = 4
+LONGEST = ("test_train_proof.py", "test_vllm_engine.py", "test_ray.py", "test_mixture.py", "test_real_programs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: a worker that met one last would leave the others idle."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def write_corpus(path: Path, rows: list[dict[str, object]]) -> Path:

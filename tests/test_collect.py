@@ -78,7 +78,7 @@ def test_prompts_are_looked_at_in_the_order_of_their_hash_and_no_more_than_are_t
     located, recipe = corpora(tmp_path, 5_000, take=1_200)
     odd = Odd()
     found = collect(located, recipe, [odd])
-    ranks = rank("take", recipe.seed, odd.seen)
+    ranks = rank("take", recipe.seed, odd.seen).to_list()
     assert ranks == sorted(ranks)
     assert len(odd.passed) == 1_200  # what a filter let pass was taken: it remembers nothing else
     assert set(odd.passed) == set(found.prompts["prompt_id"])

@@ -253,31 +253,6 @@ def test_a_dry_run_sums_up_the_recipes(tmp_path: Path):
 # --- end to end -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.model
-@pytest.mark.slow
-def test_the_shipped_instructions_give_pairs_under_the_local_profile(tmp_path: Path):
-    run = tmp_path / "run"
-    invoke("build", "instruction", "--profile", "local", "--limit", 24, "--out", run)
-    found = status(run)
-    assert all(flow.holds for flow in found.flows)
-    assert any(reason.startswith("topic ") for flow in found.flows for reason in flow.left_out)
-    pairs = whole(run, "dpo")
-    assert pairs.height
-    assert (pairs["chosen_reward"] - pairs["rejected_reward"]).round(9).is_between(0.01, 0.1).all()
-
-
-@pytest.mark.model
-@pytest.mark.slow
-def test_the_shipped_chinese_prompts_give_sft_rows_only_under_the_local_profile(tmp_path: Path):
-    run = tmp_path / "run"
-    invoke("build", "chinese", "--profile", "local", "--limit", 12, "--out", run)
-    found = status(run)
-    assert all(flow.holds for flow in found.flows)
-    assert not (run / "dataset" / "dpo").exists()
-    assert whole(run, "sft").height
-    assert "Made with stand-ins" in (run / "dataset" / "sft" / "README.md").read_text()
-
-
 @pytest.mark.docker
 @pytest.mark.model
 @pytest.mark.slow
@@ -302,6 +277,16 @@ def test_the_whole_of_fusechat_builds_under_the_local_profile(tmp_path: Path):
     for name, part in made["recipes"].items():
         used = {p for kind in ("sft", "dpo") for p in _ids(run, kind, name)}
         assert part["prompts"] == len(used) + part["repeated"] + sum(part["dropped"].values())
+    pairs = whole(run / "instruction", "dpo")
+    assert pairs.height
+    assert (pairs["chosen_reward"] - pairs["rejected_reward"]).round(9).is_between(0.01, 0.1).all()
+    instruction, chinese = found.recipes["instruction"], found.recipes["chinese"]
+    assert instruction
+    assert chinese
+    assert any(reason.startswith("topic ") for flow in instruction.flows for reason in flow.left_out)
+    assert not (run / "chinese" / "dataset" / "dpo").exists()
+    assert whole(run / "chinese", "sft").height
+    assert "Made with stand-ins" in (run / "chinese" / "dataset" / "sft" / "README.md").read_text()
 
 
 def _ids(run: Path, kind: str, name: str) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mutants import mutants
-from plain_python import LIMIT, judge_plainly
+from plain_python import LIMIT, Verdict, judge_plainly
 
 from fusedata.verify.code.prepare import prepare
 from fusedata.verify.sandbox import Outcome, Program, Sandbox
@@ -110,16 +110,29 @@ def test_a_program_with_one_change_gets_the_verdict_of_plain_python(shared: Path
     rows = dict(changed(shared))
     prepared = {name: prepare(row) for name, row in rows.items()}
     plain = dict(zip(rows, judge_plainly(_as_they_are(rows)), strict=True))
-    with Sandbox(timeout=LIMIT) as sandbox:
-        run = {name: program for name, program in prepared.items() if isinstance(program, Program)}
-        outcomes = {**prepared, **dict(zip(run, sandbox.run(run.values()), strict=True))}
-    slow = {name for name, verdict in plain.items() if verdict.seconds > 0.25 * LIMIT and verdict.status != "timeout"}
+    run = {name: program for name, program in prepared.items() if isinstance(program, Program)}
+    outcomes = {**prepared, **_judged(run, LIMIT)}
+    slow = {name for name in rows if _took_long(outcomes[name], plain[name])}
     other = {n: (outcomes[n], plain[n]) for n in rows if n not in slow and outcomes[n].passed != plain[n].passed}
+    late = [name for name, (outcome, _) in other.items() if outcome.status == "timeout"]  # the machine was busy then
+    again = _judged({name: run[name] for name in late}, 5 * LIMIT)
+    other = {n: both for n, both in other.items() if n not in again or again[n].passed != plain[n].passed}
     passing = sum(verdict.passed for verdict in plain.values())
     print(f"{len(rows):,} mutants, {passing:,} pass, {len(slow)} too slow to compare, {len(other)} judged otherwise")
     assert len(rows) - len(slow) >= MUTANTS
     assert other == {}
     assert 0 < passing < len(rows)
+
+
+def _judged(programs: dict[str, Program], timeout: float) -> dict[str, Outcome]:
+    with Sandbox(timeout=timeout) as sandbox:
+        return dict(zip(programs, sandbox.run(programs.values()), strict=True))
+
+
+def _took_long(outcome: Outcome, plain: Verdict) -> bool:
+    """Whether a program comes to an end, and near the limit: the one may take it for too slow, and the other not."""
+    seconds = [judged.seconds for judged in (outcome, plain) if judged.status != "timeout"]
+    return bool(seconds) and max(seconds) > 0.25 * LIMIT
 
 
 def _as_they_are(rows: dict[str, Row]) -> Iterator[Program]:

@@ -91,7 +91,7 @@ def test_normalising_twice_changes_nothing(text):
 @given(TEXT)
 def test_no_text_is_refused_an_id_a_rank_a_seed_or_a_fingerprint(text):
     assert len(prompt_id(user(text))) == 24
-    assert rank("take", 1, [text])[0] < 2**64
+    assert rank("take", 1, [digest(text)])[0] < 2**64
     assert sample_seed(1, text, text, 0) < 2**31
     assert len(fingerprint({"text": text, text: 1})) == 16
 
@@ -102,13 +102,21 @@ IDS = [digest(str(number)) for number in range(2_000)]
 
 
 def test_ranks_never_change():
-    assert rank("take", 42, ["a", "b"]) == [10807920862544056864, 10642128627917426877]
+    assert rank("take", 42, [digest("a"), digest("b")]).to_list() == [10516498042559448413, 7352211368716047548]
 
 
 def test_a_rank_depends_on_its_id_alone():
     ranks = dict(zip(IDS, rank("take", 42, IDS), strict=True))
-    assert [ranks[i] for i in reversed(IDS)] == rank("take", 42, reversed(IDS))
-    assert rank("take", 42, []) == []
+    assert [ranks[i] for i in reversed(IDS)] == rank("take", 42, reversed(IDS)).to_list()
+    assert rank("take", 42, []).to_list() == []
+
+
+def test_an_id_of_another_form_ranks_as_its_digest():
+    other = ["", "q7", "Ünicode", "f" * 23, "g" * 24, "7", "\u0660" * 24]
+    mixed = [other[0], IDS[0], *other[1:], IDS[1]]
+    as_digests = [digest(value) for value in mixed]
+    as_digests[1], as_digests[-1] = IDS[:2]
+    assert rank("take", 42, mixed).to_list() == rank("take", 42, as_digests).to_list()
 
 
 @pytest.mark.parametrize(("purpose", "seed"), [("split", 42), ("take", 43), ("take", -42)])
@@ -177,12 +185,14 @@ def test_another_value_gives_another_fingerprint(other):
 
 
 def test_nothing_depends_on_the_process():
-    program = "from fusedata.schema import *; print(prompt_id([{'role': 'user', 'content': 'x'}]), rank('a', 1, ['b']), fingerprint({'a': 1, 'b': 2}))"
+    program = "from fusedata.schema import *; print(prompt_id([{'role': 'user', 'content': 'x'}]), rank('a', 1, ['b'])[0], fingerprint({'a': 1, 'b': 2}))"
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
     )
     assert run.stdout.split(" ", 1)[0] == prompt_id(user("x"))
-    assert run.stdout.split() == f"{prompt_id(user('x'))} {rank('a', 1, ['b'])} {fingerprint({'b': 2, 'a': 1})}".split()
+    assert (
+        run.stdout.split() == f"{prompt_id(user('x'))} {rank('a', 1, ['b'])[0]} {fingerprint({'b': 2, 'a': 1})}".split()
+    )
 
 
 # --- tables ---------------------------------------------------------------------------------------------------

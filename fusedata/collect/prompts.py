@@ -109,9 +109,8 @@ def read_problems(corpus: Corpus, located: Located, seed: int, part: Part | None
 
 
 def _named(ids: Callable[[list[str]], list[str]], seed: int, said: list[str]) -> pl.DataFrame:
-    found = ids(said)
-    ranks = pl.Series("rank", rank("take", seed, found), pl.UInt64)
-    return pl.DataFrame([pl.Series("prompt_id", found, pl.String), ranks])
+    found = pl.Series("prompt_id", ids(said), pl.String)
+    return pl.DataFrame([found, rank("take", seed, found)])
 
 
 def _turns_prompt_ids(said: Iterable[str]) -> list[str]:
@@ -191,7 +190,7 @@ def _limit(collected: Collected, recipe: Recipe) -> None:
     """Keep the first `limit` prompts of all corpora together, by the hash that `take` uses."""
     prompts = collected.prompts
     if recipe.limit and recipe.limit < prompts.height:
-        prompts = prompts.sort(by=pl.Series(rank("take", recipe.seed, prompts["prompt_id"]), dtype=pl.UInt64))
+        prompts = prompts.sort(by=rank("take", recipe.seed, prompts["prompt_id"]))
         for (corpus,), rows in prompts[recipe.limit :].group_by("corpus", maintain_order=True):
             collected.drop(rows, str(corpus), "over the limit")
     collected.prompts = prompts[: recipe.limit].sort("prompt_id")

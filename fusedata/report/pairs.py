@@ -55,8 +55,7 @@ def shown(folder: Path, wanted: int | None, seed: int = 0) -> Shown:
         places = {value: place for place, value in enumerate(names[name])}
         columns |= {c: frame[c].replace_strict(places, default=None, return_dtype=pl.Int32).to_list() for c in held}
     columns |= {c: frame[c].round(5).to_list() if "reward" in c else frame[c].to_list() for c in _NUMBERS}
-    ranks = rank("report", seed, frame["prompt_id"])
-    order = sorted(range(frame.height), key=ranks.__getitem__)
+    order = rank("report", seed, frame["prompt_id"]).to_numpy().argsort(stable=True).tolist()
     return Shown(names, columns, _texts(folder, rows, order, wanted), frame.height)
 
 
