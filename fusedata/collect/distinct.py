@@ -42,13 +42,17 @@ class Distinct:
         at = at[np.sort(np.unique(keys[at], return_index=True)[1])]
         self._known.add(keys[at])
         new = rows[at].select("corpus_row", "said", *(_held(name, rows.columns) for name in _HELD), "row_key")
-        new = new.with_columns(pl.col("said", "answer").str.strip_chars())
-        self._blank = np.append(self._blank, new.filter(said="")["row_key"].to_numpy())
+        new = new.with_columns(pl.col("said", "answer").str.strip_chars())  # which copies them
         self.seen += rows.height
         self.dropped.update(dict(rows["why_not"].drop_nulls().value_counts().iter_rows()))
+        blank = new["said"] == ""
+        if blank.any():
+            self._blank = np.append(self._blank, new["row_key"].filter(blank).to_numpy())
+            new = new.filter(~blank)
         if len(self._blank):
             self.dropped[EMPTY] += int((kept & np.isin(keys, self._blank)).sum())
-        part = _compact(new.filter(pl.col("said") != "").drop("row_key"))
+        others = [name for name in _HELD if name in rows.columns and name != "answer"]
+        part = new.drop("row_key").with_columns(_compact(new.select(others)).get_columns())
         self._parts.append(part)
         self._names.append(name(part["said"].to_list()))
 

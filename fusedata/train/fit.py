@@ -61,7 +61,7 @@ def fit(task: Task, out: Path, said: Said, shown: Callable[[Checked, Seen], None
     """
     try:
         import trl
-        from transformers import PrinterCallback, set_seed
+        from transformers import PrinterCallback
     except ImportError as error:
         raise MissingExtraError("train", "Training") from error
     tokenizer = load_tokenizer(task.weights)
@@ -77,7 +77,6 @@ def fit(task: Task, out: Path, said: Said, shown: Callable[[Checked, Seen], None
             sweep(checkpoints)
     with _told(out):
         with _quiet():
-            set_seed(task.settings.seed)  # TRL makes adapters, of random weights, before it does so
             trainer = (trl.SFTTrainer if task.stage == "sft" else trl.DPOTrainer)(
                 model=load(task.weights, task.settings, bf16=config.bf16),
                 args=config,
