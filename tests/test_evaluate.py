@@ -203,7 +203,7 @@ def benchmarks(tmp_path: Path) -> Path:
     """A benchmark by its plain name, in its own columns, with questions that a small model can answer."""
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    sums = [{"question": f"What is {n} + {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in range(1, 9)]
+    sums = [{"question": f"What is {n} + {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in range(1, 13)]
     (folder / "gsm8k-test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
     return folder
 
@@ -217,14 +217,14 @@ def test_a_trained_model_stands_beside_its_base_with_intervals(
     shutil.copytree(tiny_model, trained)
     (trained / "train.json").write_text(json.dumps({"model": str(smollm2)}))
     out = tmp_path / "out"
-    options = ("--benchmarks", benchmarks, "--limit", 4, "--max-tokens", 32, "-b", "gsm8k", "-b", "mmlu-pro")
+    options = ("--benchmarks", benchmarks, "--limit", 8, "--max-tokens", 32, "-b", "gsm8k", "-b", "mmlu-pro")
     shown = evaluated(trained, *options, "--out", out).stdout
     assert "mmlu-pro was not asked: " in shown
     record = json.loads((out / "evaluation.json").read_bytes())
     assert record["models"] == [str(smollm2), str(trained)]
     (result,) = record["results"]
     base, after = result["scores"]
-    assert result["of"] == base["of"] == 4
+    assert result["of"] == base["of"] == 8
     assert base["right"] > after["right"] == 0  # real answers, some of them right
     assert base["low"] < base["share"] < base["high"] or base["share"] == 1
     assert f"{base['share']:.1%} ({base['low']:.1%} to {base['high']:.1%})" in shown
@@ -232,7 +232,7 @@ def test_a_trained_model_stands_beside_its_base_with_intervals(
     assert gain == -base["share"]
     assert low < gain < high
     answers = pl.concat([pl.read_parquet(path) for path in out.glob("*/gsm8k.parquet")])
-    assert answers.height == 8
+    assert answers.height == 16
     assert answers["passed"].sum() == base["right"]
     assert answers.filter(pl.col("answer").str.strip_chars() == "").is_empty()
 
