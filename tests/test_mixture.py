@@ -258,7 +258,7 @@ def test_a_dry_run_sums_up_the_recipes(tmp_path: Path):
 @pytest.mark.slow
 def test_the_whole_of_fusechat_builds_under_the_local_profile(tmp_path: Path):
     run = tmp_path / "run"
-    said = invoke("build", "fusechat-3.0", "--profile", "local", "--limit", 10, "--out", run, "--json")
+    said = invoke("build", "fusechat-3.0", "--profile", "local", "--limit", 6, "--out", run, "--json")
     made = json.loads(said.splitlines()[-1])  # progress comes before it
     found = status_of(run)
     assert isinstance(found, MixtureStatus)

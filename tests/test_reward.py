@@ -254,15 +254,6 @@ def pair_items(row: dict[str, Any]) -> list[Item]:
 @pytest.mark.model
 @pytest.mark.skipif(not PAIRS.is_dir(), reason=f"the preference pairs are not at {PAIRS}")
 def test_the_shipped_weights_give_the_held_out_scores(model: PreferenceHead) -> None:
-    rows = random.Random(0).sample(held_out(), 8)
-    found = [scores(model, pair_items(row)) for row in rows]
-    assert found == [pytest.approx([row["chosen"], row["rejected"]], abs=NOISE) for row in rows]
-
-
-@pytest.mark.model
-@pytest.mark.slow
-@pytest.mark.skipif(not PAIRS.is_dir(), reason=f"the preference pairs are not at {PAIRS}")
-def test_all_held_out_pairs_are_scored_as_stated(model: PreferenceHead) -> None:
-    rows = held_out()
+    rows = random.Random(0).sample(held_out(), 12)
     found = [scores(model, pair_items(row)) for row in rows]
     assert found == [pytest.approx([row["chosen"], row["rejected"]], abs=NOISE) for row in rows]
