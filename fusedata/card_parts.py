@@ -9,7 +9,7 @@ import polars as pl
 
 from fusedata.licenses import Rollup
 from fusedata.recipe import Recipe
-from fusedata.schema import rank
+from fusedata.schema import ranked
 from fusedata.svg import Bin, histogram
 
 EXAMPLES = 3
@@ -63,7 +63,7 @@ def texts(rows: pl.DataFrame) -> list[str]:
 def shown(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Pick the rows that a card shows, by a hash of their prompts."""
     whole = rows.drop_nulls(texts(rows))
-    return whole[rank("card", seed, whole["prompt_id"].fill_null("")).to_numpy().argsort(stable=True)[:EXAMPLES]]
+    return whole[ranked("card", seed, whole["prompt_id"].fill_null(""))[:EXAMPLES]]
 
 
 def examples(rows: pl.DataFrame, seed: int) -> list[list[tuple[str, str]]]:

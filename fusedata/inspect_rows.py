@@ -12,7 +12,7 @@ from fusedata.errors import ConfigError
 from fusedata.inspect_ import RUN_TABLES, Opened
 from fusedata.plots import one_line
 from fusedata.readers import KINDS, check_files, recipe_of
-from fusedata.schema import KEY, rank
+from fusedata.schema import KEY, ranked
 from fusedata.store import Run, first_line, read_prompts
 
 Row = Mapping[str, Any]
@@ -110,7 +110,7 @@ def samples(source: Opened, kind: str, count: int, seed: int) -> list[Sample]:
     frame = source.tables[kind]
     key = pl.col("prompt_id") if "prompt_id" in frame.collect_schema() else pl.int_range(pl.len()).cast(pl.String)
     ids = source.collect(frame.select(key.alias("id")))["id"].fill_null("")
-    places = rank("inspect", seed, ids).to_numpy().argsort(stable=True)[:count].tolist()
+    places = ranked("inspect", seed, ids)[:count]
     rows = source.collect(frame.with_row_index("_place").filter(pl.col("_place").is_in(places)))
     by_place = {row["_place"]: row for row in rows.iter_rows(named=True)}
     return [_sample(kind, by_place[place]) for place in places]

@@ -158,6 +158,12 @@ def rank(purpose: str, seed: int, ids: Iterable[str]) -> pl.Series:
     return pl.Series("rank", mixed ^ (mixed >> np.uint64(31)))
 
 
+def ranked(purpose: str, seed: int, ids: Iterable[str]) -> list[int]:
+    """Give the places of ids in the order of their ranks; equal ids stay as they stand."""
+    places: list[int] = rank(purpose, seed, ids).to_numpy().argsort(stable=True).tolist()
+    return places
+
+
 _ID_DIGITS = 24
 
 

@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         if len({text.strip() for text in responses} - {""}) < len(TEMPERATURES):
             continue
         turns = _turns(prompt)
-        scores = [scored.score for scored in scorer.score([Item(turns, text) for text in responses])]
+        scores = [scored.score for scored in scorer.score([Item(tuple(turns), text) for text in responses])]
         rewards = [round(score or 0.0, 6) for score in scores]
         lines.append({"system": SYSTEM, "prompt": prompt, "responses": responses, "rewards": rewards})
     DATA.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

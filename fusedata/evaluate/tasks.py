@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from fusedata.schema import digest, rank
+from fusedata.schema import digest, ranked
 from fusedata.verify.mathematics.boxes import boxes
 
 JudgedBy = Literal["math", "choice", "code"]
@@ -84,8 +84,7 @@ def _gpqa(item: str, row: Row) -> Question:
     """The choices in an order of their own for each question, the same for every model."""
     right = row["Correct Answer"]
     choices = [right, *(row[f"Incorrect Answer {number}"] for number in (1, 2, 3))]
-    order = rank(f"gpqa {item}", 0, map(digest, choices))
-    choices = [choice for _, choice in sorted(zip(order, choices, strict=True))]
+    choices = [choices[place] for place in ranked(f"gpqa {item}", 0, map(digest, choices))]
     return _choice(item, row["Question"], choices, choices.index(right))
 
 
@@ -160,5 +159,5 @@ def taken(questions: list[Question], limit: int | None) -> list[Question]:
     """Take `limit` questions by the hash of their names, in their order: the same ones each time. None: all."""
     if limit is None or limit >= len(questions):
         return questions
-    ranks = rank("evaluate", 0, (digest(question.item) for question in questions))
-    return [questions[number] for number in ranks.arg_sort()[:limit].sort()]
+    order = ranked("evaluate", 0, (digest(question.item) for question in questions))
+    return [questions[number] for number in sorted(order[:limit])]

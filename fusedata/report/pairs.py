@@ -9,7 +9,7 @@ import orjson
 import polars as pl
 
 from fusedata.readers import collect_files, scan_dataset
-from fusedata.schema import rank
+from fusedata.schema import ranked
 
 PAIRS = 2_000
 """Pairs whose texts are shown where nobody says how many."""
@@ -55,7 +55,7 @@ def shown(folder: Path, wanted: int | None, seed: int = 0) -> Shown:
         places = {value: place for place, value in enumerate(names[name])}
         columns |= {c: frame[c].replace_strict(places, default=None, return_dtype=pl.Int32).to_list() for c in held}
     columns |= {c: frame[c].round(5).to_list() if "reward" in c else frame[c].to_list() for c in _NUMBERS}
-    order = rank("report", seed, frame["prompt_id"]).to_numpy().argsort(stable=True).tolist()
+    order = ranked("report", seed, frame["prompt_id"])
     return Shown(names, columns, _texts(folder, rows, order, wanted), frame.height)
 
 
