@@ -32,6 +32,7 @@ from selection import MODELS, SAMPLES, TABLES, files, made, parts_of
 
 from fusedata import dataset
 from fusedata.candidates import Tables, candidates
+from fusedata.cli import MEMORY
 from fusedata.rules import Split
 
 PASS_RATIO = 0.5
@@ -84,9 +85,10 @@ def run_job(job: str, root: Path) -> None:
 
 
 def measured(job: str, root: Path) -> dict[str, float]:
-    """Run a job in a process of its own."""
+    """Run a job in a process of its own, the peer's too with the memory settings of the command line."""
     command = [sys.executable, __file__, "--job", job, "--folder", str(root)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, **MEMORY})
+    found: dict[str, float] = json.loads(done.stdout)
     return found
 
 

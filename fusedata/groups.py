@@ -3,6 +3,7 @@
 Numbers of rows alone are sorted, and what then lies together is reduced: half the time of sorting whole rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, Self
@@ -21,8 +22,8 @@ class Ordered:
 
     rows: pl.DataFrame
     """The candidates as they came."""
-    told: pl.DataFrame
-    """What is decided on, in the same order: `flags` (their bits), `score` (NaN: none), `text` (a hash)."""
+    told: Sequence[pl.Expr]
+    """What is decided on: `flags` (their bits), `score` (NaN: none), `text` (a hash)."""
     at: NDArray[np.uint32]
     """The numbers of these rows, in order."""
     model: NDArray[Any]
@@ -50,7 +51,7 @@ class Ordered:
 
     def _groups(self, of: Literal["model", "prompt"], some: slice) -> pl.DataFrame:
         at, number = self.at[some], self.model[some] // (1 if of == "model" else self.models)
-        told = self.told[at]
+        told = self.rows.select({name for one in self.told for name in one.meta.root_names()})[at].select(self.told)
         flags, score, text = (one.to_numpy() for one in told)
         starts = np.flatnonzero(np.append(True, number[1:] != number[:-1])) if len(number) else number
         scored, kept = ~np.isnan(score), (flags & _BIT["kept"]) != 0
@@ -97,7 +98,11 @@ def ordered(rows: pl.DataFrame, flags: dict[str, pl.Expr], score: pl.Expr) -> Or
     """
     bits = [flags[flag].fill_null(value=False).cast(pl.UInt8) * pl.lit(bit, pl.UInt8) for flag, bit in _BIT.items()]
     text = pl.col("text_id").fill_null(0) if rows["text_id"].dtype == pl.UInt64 else pl.col("text_id").hash()
-    told = rows.select(flags=pl.sum_horizontal(bits).cast(pl.UInt8), score=score.fill_null(float("nan")), text=text)
+    told = [
+        pl.sum_horizontal(bits).cast(pl.UInt8).alias("flags"),
+        score.fill_null(float("nan")).alias("score"),
+        text.alias("text"),
+    ]
     prompt, model, sample = (_code(rows[name]) for name in ("prompt_id", "source_model", "sample"))
     models, samples = (int(code.max(initial=0)) + 1 for code in (model, sample))
     most = (int(prompt.max(initial=0)) + 1) * models * samples
@@ -132,6 +137,8 @@ def _sorted(place: NDArray[Any], most: int) -> tuple[NDArray[np.uint32], NDArray
     if most <= 2 * count:
         order = np.full(most, count, np.uint32)
         order[place] = np.arange(count, dtype=np.uint32)
+        if most == count and not (order == count).any():
+            return order, np.arange(most, dtype=place.dtype)
         taken = order != count
         order = order[taken]
         if len(order) == count:

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -234,12 +234,19 @@ def read_ahead(paths: Sequence[Path]) -> Generator[None, float, None]:
     for path, size in zip(paths, sizes, strict=True):
         while asked > share * sum(sizes) + _AHEAD:
             share = yield
-        if size and hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        if size:
+            read_soon([path])
         asked += size
     while True:
         yield
+
+
+def read_soon(paths: Iterable[Path]) -> None:
+    """Let the system read local files, of those that are there, while something else is done."""
+    if hasattr(os, "posix_fadvise"):
+        for path in paths:
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 _AHEAD = 512 << 20

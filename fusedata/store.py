@@ -119,9 +119,12 @@ def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
         raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
 
 
-def batches(frame: pl.LazyFrame, table: Parts, height: int) -> Iterator[pl.DataFrame]:
-    """Collect all rows of one table, `height` in number, some at a time, in any order. Raises RunError as `collect`."""
-    found = frame.collect_batches(engine="streaming", maintain_order=False)
+def batches(frame: pl.LazyFrame, table: Parts, height: int, together: int | None = None) -> Iterator[pl.DataFrame]:
+    """Collect all rows of one table, `height` in number, some at a time, in any order. Raises RunError as `collect`.
+
+    `together` are at least so many, but for the last ones; None: as they lie.
+    """
+    found = frame.collect_batches(chunk_size=together, engine="streaming", maintain_order=False)
     seen, ahead = 0, read_ahead(table.paths())
     next(ahead)
     while True:
@@ -135,6 +138,13 @@ def batches(frame: pl.LazyFrame, table: Parts, height: int) -> Iterator[pl.DataF
         seen += batch.height
         ahead.send(seen / height)
         yield batch
+
+
+def compact(rows: pl.DataFrame) -> pl.DataFrame:
+    """Copy the texts: as polars filters them, they keep all that they were read with."""
+    copied = pl.from_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    assert isinstance(copied, pl.DataFrame)
+    return copied
 
 
 def count(frame: pl.LazyFrame, *tables: Parts) -> int:

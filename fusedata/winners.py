@@ -6,9 +6,12 @@ share of the prompts; a share at a time then becomes rows. Responses, verdicts a
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +19,26 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fusedata.candidates import Tables, numbered
+from fusedata.candidates import Tables
 from fusedata.dataset import Datasets, Decided, decide, schemas, shaped, sides
 from fusedata.recipe import Recipe
-from fusedata.storage import is_url, remove, unwritable
-from fusedata.store import Parts, batches
+from fusedata.storage import is_url, read_soon, remove, unwritable
+from fusedata.store import batches, compact
 
 SHARE = 40_000
 """Responses whose texts are held at a time."""
 _MOST_SHARES = 400
 """Files that are open at a time."""
-_TOGETHER = 50_000
-"""Rows that are held, with their texts, until the selected ones among them are written to their files together."""
+_TOGETHER = 8_000
+"""Selected rows that are held, with their texts, until they are written to their files together."""
 
-_COLUMNS = {
-    "row": ("text", "finish_reason", "prompt_tokens", "completion_tokens"),
-    "verdict_row": ("status", "detail"),
-    "reward_row": ("reward", "tokens"),
+_SCANNED = 200_000
+"""Rows without texts that are looked through at a time."""
+
+_COLUMNS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "row": ("responses", ("text", "finish_reason", "prompt_tokens", "completion_tokens")),
+    "verdict_row": ("verdicts", ("status", "detail")),
+    "reward_row": ("rewards", ("reward", "tokens")),
 }
 _NAMES = {"status": "verdict", "detail": "verdict_detail"}
 
@@ -53,25 +59,18 @@ class Winners:
         return pl.Schema({**schemas(self.recipe)[kind], "test": pl.Boolean()})
 
     def frames(self, kind: str) -> Iterator[pl.DataFrame]:
-        """Give the rows of "sft" or "dpo" with a last column `test`, sorted by prompt_id and source model."""
+        """Give the rows of "sft" or "dpo", once, with a last column `test`, sorted by prompt_id and source model."""
         prompts, schema = _of_prompts(self.prompts, self.recipe).sort("prompt_id"), schemas(self.recipe)[kind]
         is_test = pl.col("prompt_id").is_in(self.decided.test.implode()).alias("test")
-        for number, keys in self.shares[kind]:
+        for at, (number, keys) in enumerate(self.shares[kind]):
+            for coming, _ in self.shares[kind][at + 1 : at + 2]:
+                read_soon([_file(self.folder, row, coming) for row in _COLUMNS])
             start, end = (prompts["prompt_id"].search_sorted(keys["prompt_id"][at], "left") for at in (0, -1))
             own = prompts[start : end + 1]
             rows = keys.join(own, on="prompt_id", how="left", maintain_order="left")
-            said = {side: self._said(number, rows, side) for side in (sides(keys) if kind == "dpo" else [""])}
+            known = {row: _read(_file(self.folder, row, number), row) for row in _COLUMNS}
+            said = {side: _said(known, rows, side) for side in (sides(keys) if kind == "dpo" else [""])}
             yield shaped(kind, rows, said, schema).with_columns(is_test)
-
-    def _said(self, number: int, keys: pl.DataFrame, side: str) -> pl.DataFrame:
-        """Give what the tables hold of the responses of one side, in the order of the keys."""
-        prefix = f"{side}_" if side else ""
-        found = keys.select(pl.col(f"{prefix}{row}").alias(row) for row in _COLUMNS)
-        for row in _COLUMNS:
-            path = _file(self.folder, row, number)
-            known = _read(path) if path.exists() else pl.DataFrame(schema={"row": pl.UInt32})
-            found = found.join(known.rename({"row": row}), on=row, how="left", maintain_order="left")
-        return found.drop(_COLUMNS).rename(_NAMES, strict=False)
 
 
 @contextmanager
@@ -87,8 +86,8 @@ def winners(
         for kind, keys in decided.keys.items():
             shares[kind] = list(enumerate(_cut(keys, share), start=first))
             first += len(shares[kind])
-        for row, parts in zip(_COLUMNS, (tables.responses, tables.verdicts, tables.rewards), strict=True):
-            _distribute(row, parts, [_places(own, row) for own in shares.values()], folder)
+        with ThreadPoolExecutor(len(_COLUMNS)) as threads:
+            list(threads.map(partial(_distribute, tables, shares.values(), folder), _COLUMNS.items()))
         yield Winners(recipe, tables.prompts, decided, folder, shares)
 
 
@@ -130,70 +129,70 @@ def _cut(keys: pl.DataFrame, share: int) -> Iterator[pl.DataFrame]:
     yield from keys.iter_slices(size)
 
 
-def _places(shares: Sequence[tuple[int, pl.DataFrame]], row: str) -> NDArray[np.uint16]:
-    """Give for each row of a table the number of the share that wants it; 0: none does."""
-    columns = [f"{prefix}{row}" for prefix in ("", "chosen_", "rejected_", "chosen_own_")]
-    wanted = [
-        (number, keys[column].drop_nulls().to_numpy())
-        for number, keys in shares
-        for column in columns
-        if column in keys.columns
-    ]
-    places = np.zeros(max((int(rows.max()) + 1 for _, rows in wanted if len(rows)), default=0), np.uint16)
-    for number, rows in wanted:
-        places[rows] = number
+def _places(shares: Sequence[tuple[int, pl.DataFrame]], row: str, height: int) -> NDArray[np.uint16]:
+    """Give for each of the `height` rows of a table the number of the share that wants it; 0: none does."""
+    places = np.zeros(height, np.uint16)
+    for number, keys in shares:
+        for prefix in (f"{side}_" if side else "" for side in ("", *sides(keys))):
+            if f"{prefix}{row}" in keys.columns:
+                places[keys[f"{prefix}{row}"].drop_nulls().to_numpy()] = number
     return places
 
 
-def _distribute(row: str, parts: Sequence[Parts], wanted: Sequence[NDArray[np.uint16]], folder: Path) -> None:
-    """Write the wanted rows of the table that `row` counts to the files of their shares. Raises RunError."""
+def _distribute(
+    tables: Tables,
+    shares: Collection[Sequence[tuple[int, pl.DataFrame]]],
+    folder: Path,
+    wanted: tuple[str, tuple[str, Sequence[str]]],
+) -> None:
+    """Write the rows of a table that are wanted to the files of their shares. Raises RunError."""
+    row, (stage, columns) = wanted
+    numbered = tables.numbered[stage]
+    places = [_places(own, row, sum(height for _, height in numbered)) for own in shares]
+    is_wanted = np.logical_or.reduce([own != 0 for own in places])
     try:
         with ExitStack() as stack:
-            files = _Files(folder, row, stack)
-            for table, (rows, height) in zip(parts, numbered(parts), strict=True):
-                for batch in batches(rows.select("row", *_COLUMNS[row]), table, height):
-                    numbers = batch["row"].to_numpy()
-                    for places in wanted:
-                        share = np.zeros(len(numbers), np.uint16)
-                        inside = numbers < len(places)
-                        share[inside] = places[numbers[inside]]
-                        files.add(batch, share)
+            files = _Files(folder, row, places, stack)
+            for table, (rows, height) in zip(dict(tables.named())[stage], numbered, strict=True):
+                together = None if "text" in columns else _SCANNED
+                for batch in batches(rows.select("row", *columns), table, height, together):
+                    at = np.flatnonzero(is_wanted[batch["row"].to_numpy()])
+                    if len(at):
+                        files.add(batch[at])
             files.flush()
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
 class _Files:
-    """Files of Arrow batches, one a share."""
+    """Files of Arrow batches, one a share; `places` say which shares want a row, at most one each."""
 
-    def __init__(self, folder: Path, name: str, stack: ExitStack) -> None:
-        self._folder, self._name, self._stack = folder, name, stack
+    def __init__(self, folder: Path, name: str, places: Sequence[NDArray[np.uint16]], stack: ExitStack) -> None:
+        self._folder, self._name, self._places, self._stack = folder, name, places, stack
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
         self._held: list[pl.DataFrame] = []
-        self._shares: list[NDArray[np.uint16]] = []
-        self._read = 0
+        self._count = 0
 
-    def add(self, rows: pl.DataFrame, share: NDArray[np.uint16]) -> None:
-        """Add the rows whose share is not 0."""
-        at = np.flatnonzero(share)
-        if len(at):
-            self._held.append(rows[at])
-            self._shares.append(share[at])
-            self._read += len(rows)
-            if self._read >= _TOGETHER:
-                self.flush()
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add rows that a share wants."""
+        self._held.append(compact(rows))
+        self._count += rows.height
+        if self._count >= _TOGETHER:
+            self.flush()
 
     def flush(self) -> None:
-        """Write what was added: texts are copied once, from what was read to where they lie in order."""
+        """Write what was added."""
         if not self._held:
             return
-        shares = np.concatenate(self._shares)
-        order = np.argsort(shares, kind="stable")
-        rows = pl.concat(self._held)[order].to_arrow(compat_level=pl.CompatLevel.oldest())
-        numbers, starts = np.unique(shares[order], return_index=True)
-        for number, start, end in zip(numbers.tolist(), starts, [*starts[1:], len(order)], strict=True):
-            self._writer(number, rows.schema).write_table(rows.slice(start, end - start))
-        self._held, self._shares, self._read = [], [], 0
+        rows = pl.concat(self._held)
+        for places in self._places:
+            shares = places[rows["row"].to_numpy()]
+            order = np.argsort(shares, kind="stable")[np.count_nonzero(shares == 0) :]
+            there = rows[order].to_arrow(compat_level=pl.CompatLevel.oldest())
+            numbers, starts = np.unique(shares[order], return_index=True)
+            for number, (start, end) in zip(numbers.tolist(), pairwise([*starts, len(order)]), strict=True):
+                self._writer(number, there.schema).write_table(there.slice(start, end - start))
+        self._held, self._count = [], 0
 
     def _writer(self, number: int, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
         if number not in self._writers:
@@ -206,8 +205,21 @@ def _file(folder: Path, name: str, number: int) -> Path:
     return folder / f"{name}-{number}.arrows"
 
 
-def _read(path: Path) -> pl.DataFrame:
-    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+def _read(path: Path, row: str) -> pl.DataFrame:
+    """Take what a share wants of the table that `row` counts: its file goes, and makes room for the dataset's."""
+    if not path.exists():
+        return pl.DataFrame(schema={row: pl.UInt32})
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
         rows = pl.from_arrow(stream.read_all())
+    path.unlink()
     assert isinstance(rows, pl.DataFrame)
-    return rows
+    return rows.rename({"row": row})
+
+
+def _said(known: Mapping[str, pl.DataFrame], keys: pl.DataFrame, side: str) -> pl.DataFrame:
+    """Give what is `known` of the responses of one side, in the order of the keys."""
+    prefix = f"{side}_" if side else ""
+    found = keys.select(pl.col(f"{prefix}{row}").alias(row) for row in _COLUMNS)
+    for row, rows in known.items():
+        found = found.join(rows, on=row, how="left", maintain_order="left")
+    return found.drop(_COLUMNS).rename(_NAMES, strict=False)

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusedata.collect.rows import EMPTY
+from fusedata.store import compact
 
 _HELD = ("topic", "answer", "tests", "solution")
 
@@ -52,7 +53,7 @@ class Distinct:
         if len(self._blank):
             self.dropped[EMPTY] += int((kept & np.isin(keys, self._blank)).sum())
         others = [name for name in _HELD if name in rows.columns and name != "answer"]
-        part = new.drop("row_key").with_columns(_compact(new.select(others)).get_columns())
+        part = new.drop("row_key").with_columns(compact(new.select(others)).get_columns())
         self._parts.append(part)
         self._names.append(name(part["said"].to_list()))
 
@@ -61,7 +62,7 @@ class Distinct:
         keys = rows.select(row_key(rows.columns)).to_series().to_numpy()
         at = np.flatnonzero(self._known.lacks(keys))
         self._known.add(keys[at])
-        self._parts.append(_compact(rows[at]))
+        self._parts.append(compact(rows[at]))
         self.seen += seen
         self.dropped.update(dropped)
 
@@ -148,10 +149,3 @@ def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
     ends = (pl.col(*_HELD[:3]).min(), pl.col("other_answer", "solution").max())
     first = pl.exclude("prompt_id", *_HELD, "other_answer").first()
     return rows.sort("corpus_row").group_by("prompt_id", maintain_order=True).agg(first, *ends)
-
-
-def _compact(rows: pl.DataFrame) -> pl.DataFrame:
-    """Copy the texts: as polars filters them, they keep all that they were read with."""
-    copied = pl.from_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
-    assert isinstance(copied, pl.DataFrame)
-    return copied

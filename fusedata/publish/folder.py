@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,9 @@ class SplitWriter:
         self._open = ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._rows = self._size = self._held = 0
+        self._threads = ThreadPoolExecutor(2)
+        self._encoded: Future[None] | None = None  # while the next rows are put together
+        self._closed: list[Future[None]] = []  # while the next file is written
 
     def __enter__(self) -> Self:
         return self
@@ -75,11 +79,16 @@ class SplitWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._open.__exit__(kind, error, trace)  # the file that is open says what went wrong with it
-            return
-        with self._open:
-            self._flush()
+        with self._threads:
+            wait([self._encoded] if self._encoded else [])
+            if kind is not None:
+                self._open.__exit__(kind, error, trace)  # the file that is open says what went wrong with it
+                return
+            with self._open:
+                self._flush()
+                self._wait()
+            for closed in self._closed:
+                closed.result()
         for path, name in zip(self._files, self._names(), strict=True):
             path.rename(self._folder / name)
 
@@ -102,7 +111,17 @@ class SplitWriter:
         return tuple(f"data/{self._split}-{number:05d}-of-{count:05d}.parquet" for number in range(count))
 
     def _flush(self) -> None:
-        for group in _pieces(pa.concat_tables(self._pending), self._row_group) if self._pending else ():
+        self._wait()
+        if self._pending:
+            self._encoded = self._threads.submit(self._encode, pa.concat_tables(self._pending))
+        self._pending = []
+
+    def _wait(self) -> None:
+        if self._encoded:
+            self._encoded.result()
+
+    def _encode(self, rows: pa.Table) -> None:
+        for group in _pieces(rows, self._row_group):
             if self._writer is None or self._held + group.nbytes > self._shard:
                 self._next_file()
             assert self._writer
@@ -110,13 +129,14 @@ class SplitWriter:
             self._held += group.nbytes
             self._size += group.nbytes
             self._rows += group.num_rows
-        self._pending = []
 
     def _next_file(self) -> None:
-        self._open.close()
+        if self._files:
+            self._closed.append(self._threads.submit(self._open.pop_all().close))
         self._files.append(self._folder / "data" / f"{self._split}-{len(self._files):05d}.parquet")
         file = self._open.enter_context(writing(self._files[-1]))
-        self._writer = self._open.enter_context(pq.ParquetWriter(file, self._schema, **_OPTIONS))
+        options = {**_OPTIONS, "use_dictionary": _repeating(self._schema)}
+        self._writer = self._open.enter_context(pq.ParquetWriter(file, self._schema, **options))
         self._held = 0
 
 
@@ -128,6 +148,16 @@ def _pieces(table: pa.Table, limit: int) -> Iterator[pa.Table]:
         half = table.num_rows // 2
         yield from _pieces(table.slice(0, half), limit)
         yield from _pieces(table.slice(half), limit)
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Name the columns of a Parquet file that are worth a dictionary: all but the texts of turns."""
+    turns = [f"{one.name}.list.element.{turn.name}" for one in schema for turn in _turn_fields(one.type)]
+    return [*(one.name for one in schema), *(name for name in turns if not name.endswith(".content"))]
+
+
+def _turn_fields(dtype: pa.DataType) -> list[pa.Field]:
+    return list(dtype.value_type) if pa.types.is_list(dtype) and pa.types.is_struct(dtype.value_type) else []
 
 
 def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:

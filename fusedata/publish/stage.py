@@ -1,7 +1,6 @@
 """Datasets into the folder `RUN/dataset`: written beside it, then put in its place."""
 
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -63,23 +62,13 @@ def _write(folder: Path, kind: str, found: Winners, seed: int) -> tuple[dict[str
     rows = []
     with ExitStack() as stack:
         writers = {split: stack.enter_context(SplitWriter(folder, split, columns)) for split in _SPLITS}
-        thread = stack.enter_context(ThreadPoolExecutor(1))  # compresses while the next rows are put together
-        before: Future[None] | None = None
         for frame in found.frames(kind):
             rows.append(frame.drop(texts(frame)))
             whole = shown(pl.concat([whole, frame]), seed)
-            if before:
-                before.result()
-            before = thread.submit(_split, writers, frame)
-        if before:
-            before.result()
+            for split, own in (("train", frame.filter(~pl.col("test"))), ("test", frame.filter("test"))):
+                writers[split].write(own.drop("test"))
     written = {split: writer.written for split, writer in writers.items()}
     return {split: own for split, own in written.items() if own.rows}, pl.concat(rows), whole
-
-
-def _split(writers: Mapping[str, SplitWriter], rows: pl.DataFrame) -> None:
-    for split, own in (("train", rows.filter(~pl.col("test"))), ("test", rows.filter("test"))):
-        writers[split].write(own.drop("test"))
 
 
 def _read(folder: Path, schema: pl.Schema) -> pl.DataFrame:
