@@ -27,7 +27,7 @@ from fusedata.mixture_card import Whole, card_of, licences_of, render
 from fusedata.opening import write_run
 from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile
-from fusedata.publish.folder import checksums, write_split
+from fusedata.publish.folder import checksums, sums, write_split
 from fusedata.readers import KINDS
 from fusedata.store import replacing, writing
 
@@ -143,7 +143,8 @@ def _publish(folder: Path, kind: str, whole: Whole, rows: pl.DataFrame, template
             for path in sorted(path for path in own.rglob("*") if path.suffix in _WRITTEN):
                 _write((folder / card_of(name)).parent / path.relative_to(own), path.read_text(encoding="utf-8"))
     _write(folder / LICENSE_FILE, license_file(licences_of(rows, whole)))
-    _write(folder / "checksums.json", orjson.dumps(checksums(folder), option=orjson.OPT_INDENT_2).decode() + "\n")
+    every = checksums(folder, known=sums(data.values()))
+    _write(folder / "checksums.json", orjson.dumps(every, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def _write(path: Path, text: str) -> None:

@@ -66,7 +66,7 @@ def test_a_split_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_files_are_named_as_the_hub_names_them(tmp_path: Path) -> None:
     found, _ = written(tmp_path, conversations(4), shard=2_000)
-    assert found.files == ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet")
+    assert list(found.files) == ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 97])

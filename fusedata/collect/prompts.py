@@ -22,7 +22,7 @@ from fusedata.corpus import Corpus
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank, text_prompt_ids
 
-_AHEAD = 4
+_AHEAD = 8
 _TOGETHER = 50_000
 
 

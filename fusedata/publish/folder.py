@@ -1,7 +1,7 @@
 """One dataset as a folder that hubs, `datasets`, polars and TRL open as it is: Parquet files and a card."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ _SLICE = 10_000
 
 @dataclass(frozen=True)
 class Written:
-    """One split as it lies in a folder: file names, rows, bytes in memory and on disk."""
+    """One split as it lies in a folder: its files with their SHA-256, rows, bytes in memory and on disk."""
 
-    files: tuple[str, ...]
+    files: Mapping[str, str]
     rows: int
     size: int
     download: int
@@ -71,7 +71,7 @@ class SplitWriter:
         self._rows = self._size = self._held = 0
         self._threads = ThreadPoolExecutor(2)
         self._encoded: Future[None] | None = None  # while the next rows are put together
-        self._closed: list[Future[None]] = []  # while the next file is written
+        self._hashed: list[Future[str]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +87,9 @@ class SplitWriter:
             with self._open:
                 self._flush()
                 self._wait()
-            for closed in self._closed:
-                closed.result()
+                self._close()
+            for one in self._hashed:
+                one.result()
         for path, name in zip(self._files, self._names(), strict=True):
             path.rename(self._folder / name)
 
@@ -103,12 +104,12 @@ class SplitWriter:
     @property
     def written(self) -> Written:
         """What was written."""
-        names = self._names()
-        return Written(names, self._rows, self._size, sum((self._folder / name).stat().st_size for name in names))
+        files = {name: one.result() for name, one in zip(self._names(), self._hashed, strict=True)}
+        return Written(files, self._rows, self._size, sum((self._folder / name).stat().st_size for name in files))
 
-    def _names(self) -> tuple[str, ...]:
+    def _names(self) -> list[str]:
         count = len(self._files)
-        return tuple(f"data/{self._split}-{number:05d}-of-{count:05d}.parquet" for number in range(count))
+        return [f"data/{self._split}-{number:05d}-of-{count:05d}.parquet" for number in range(count)]
 
     def _flush(self) -> None:
         self._wait()
@@ -131,13 +132,22 @@ class SplitWriter:
             self._rows += group.num_rows
 
     def _next_file(self) -> None:
-        if self._files:
-            self._closed.append(self._threads.submit(self._open.pop_all().close))
+        self._close()
         self._files.append(self._folder / "data" / f"{self._split}-{len(self._files):05d}.parquet")
         file = self._open.enter_context(writing(self._files[-1]))
         options = {**_OPTIONS, "use_dictionary": _repeating(self._schema)}
         self._writer = self._open.enter_context(pq.ParquetWriter(file, self._schema, **options))
         self._held = 0
+
+    def _close(self) -> None:
+        """Close the file that is open, and hash it, while the next one is written."""
+        if self._files:
+            self._hashed.append(self._threads.submit(_hashed, self._open.pop_all(), self._files[-1]))
+
+
+def _hashed(file: ExitStack, path: Path) -> str:
+    file.close()
+    return sha256(path)
 
 
 def _pieces(table: pa.Table, limit: int) -> Iterator[pa.Table]:
@@ -187,6 +197,11 @@ def _feature(name: str, dtype: pa.DataType) -> dict[str, object]:
         fields = [_feature(field.name, field.type) for field in dtype.value_type]
         return {"name": name, "list": fields}
     return {"name": name, "dtype": {"double": "float64"}.get(str(dtype), str(dtype))}
+
+
+def sums(splits: Iterable[Written]) -> dict[str, str]:
+    """Give the SHA-256 of every file of these splits, by name."""
+    return dict(sorted(one for split in splits for one in split.files.items()))
 
 
 def checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:

@@ -13,7 +13,7 @@ from fusedata.card import Facts, licences, published_path, render
 from fusedata.card_parts import license_file, pictures, shown, texts
 from fusedata.dataset import Datasets
 from fusedata.licenses import LICENSE_FILE
-from fusedata.publish.folder import SplitWriter, Written, checksums
+from fusedata.publish.folder import SplitWriter, Written, checksums, sums
 from fusedata.recipe import Recipe
 from fusedata.storage import scan
 from fusedata.store import replacing, writing
@@ -41,15 +41,15 @@ _SPLITS = ("train", "test")
 
 def _publish(folder: Path, kind: str, found: Winners, facts: Facts) -> dict[str, Written]:
     data, rows, whole = _write(folder, kind, found, facts.recipe.seed)
-    sums = checksums(folder)
+    known = sums(data.values())
     for name, template in CARDS.items():
         text = asset("cards", template).read_text(encoding="utf-8")
-        _text(folder / name, render(text, kind, rows, data, facts, sums, whole))
+        _text(folder / name, render(text, kind, rows, data, facts, known, whole))
     for name, picture in pictures(kind, rows, facts.recipe).items():
         _text(folder / name, picture)
     _text(folder / LICENSE_FILE, license_file(licences(rows, facts.recipe)))
     _text(folder / "recipe.toml", recipe_toml(facts.recipe))
-    every = orjson.dumps(checksums(folder, known=sums), option=orjson.OPT_INDENT_2).decode()
+    every = orjson.dumps(checksums(folder, known=known), option=orjson.OPT_INDENT_2).decode()
     _text(folder / "checksums.json", every + "\n")
     return data
 
