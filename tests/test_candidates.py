@@ -71,3 +71,17 @@ def test_located_candidates_tell_the_rows_of_what_was_said(tables):
         assert both.height == known.height > 0
         assert both["prompt_id"].equals(both["prompt_id_told"], check_names=False)
         assert both["sample"].equals(both["sample_told"], check_names=False)
+
+
+def test_of_thousands_each_response_is_one_of_its_own_prompt(tmp_path):
+    ids = [f"{number:024x}" for number in range(0, 8_000, 2)]
+    others = [f"{number:024x}" for number in range(1, 8_000, 2)]
+    prompts = pl.DataFrame([{**dict.fromkeys(PROMPTS), "prompt_id": name, "corpus": "c"} for name in ids], PROMPTS)
+    responses = written(tmp_path / "responses", RESPONSES, [said(name, 0) for name in reversed(ids + others)])
+    rewards = written(
+        tmp_path / "rewards", REWARDS, [said(name, 0, reward=float(int(name, 16))) for name in others + ids]
+    )
+    rows = candidates(Tables(prompts, [responses], [], [rewards])).sort("prompt_id")
+    assert rows["prompt_id"].cast(pl.String).to_list() == ids
+    assert rows["text_id"].to_list() == [f"{name}0" for name in ids]
+    assert rows["reward"].to_list() == [float(int(name, 16)) for name in ids]

@@ -77,6 +77,15 @@ def test_every_command_has_help(command):
     assert "Usage: fusedata " + command in fusedata(*command.split(), "--help").stdout
 
 
+@pytest.mark.parametrize("own", ["", "dirty_decay_ms:7"])
+def test_polars_keeps_its_memory_for_ten_seconds_unless_the_user_says_otherwise(own):
+    told = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
+    told |= {"_RJEM_MALLOC_CONF": own} if own else {}
+    code = "import os, fusedata.cli, polars; print(os.environ['_RJEM_MALLOC_CONF'])"
+    done = subprocess.run([sys.executable, "-c", code], env=told, check=True, capture_output=True, text=True)
+    assert done.stdout.strip().endswith(own or ",dirty_decay_ms:10000,muzzy_decay_ms:10000")
+
+
 def test_an_unknown_command_exits_with_2():
     assert "No such command" in refused(fusedata("bild"))
 

@@ -69,6 +69,20 @@ def test_files_are_named_as_the_hub_names_them(tmp_path: Path) -> None:
     assert list(found.files) == ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
 
 
+def test_files_are_known_by_what_they_hold(tmp_path: Path) -> None:
+    found, _ = written(tmp_path, conversations(40), shard=3_000)
+    assert len(found.files) > 2
+    assert found.files == {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in found.files}
+
+
+def test_texts_of_turns_have_no_dictionary_and_their_roles_have(tmp_path: Path) -> None:
+    _, (file,) = written(tmp_path, conversations(40))
+    columns = [file.metadata.row_group(0).column(at) for at in range(file.metadata.num_columns)]
+    have = {column.path_in_schema: column.has_dictionary_page for column in columns}
+    assert have["messages.list.element.role"]
+    assert not have["messages.list.element.content"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 97])
 def test_no_file_exceeds_the_shard_limit_and_none_is_empty(tmp_path: Path, count: int) -> None:
     found, files = written(tmp_path, conversations(count), shard=3_000)

@@ -70,6 +70,13 @@ def test_texts_that_a_killed_build_left_are_removed(tables: Tables, tmp_path: Pa
     assert not (tmp_path / ".winners.tmp").exists()
 
 
+def test_texts_make_room_as_they_are_read(tables: Tables, tmp_path: Path) -> None:
+    with winners(tables, decide(tables, recipe()), recipe(), tmp_path, 20) as found:
+        held = [len(list((tmp_path / ".winners.tmp").glob("row-*"))) for _ in found.frames("dpo")]
+    assert held == list(range(held[0], held[0] - len(held), -1))  # those of SFT stay
+    assert len(held) > 2
+
+
 def test_a_part_that_is_damaged_after_the_decision_is_named(tables: Tables, tmp_path: Path) -> None:
     decided = decide(tables, recipe())
     path = tables.responses[0].paths()[3]
