@@ -125,8 +125,8 @@ def compare(folder: Path, rows: int) -> bool:
     subprocess.run(made, check=True)  # in a process of its own: a child's memory would count its parent's
     size = sum(file.stat().st_size for file in folder.glob("*.parquet")) / 1e9
     print(f"{rows:,} rows, {size:.1f} GB of Parquet")
-    runs = {job: [measured(job, folder)] for job in JOBS}
-    for _ in range(1, RUNS):
+    runs: dict[str, list[tuple[float, float, int]]] = {job: [] for job in JOBS}
+    for _ in range(RUNS):
         for job, found in runs.items():
             found.append(measured(job, folder))
     peer, (seconds, _, prompts) = min(runs["polars"]), min(runs["fusedata"])

@@ -99,8 +99,8 @@ def compare(root: Path, prompts: int) -> bool:
     """Print the figures, and tell whether they pass."""
     size = sum(path.stat().st_size for name in TABLES for path in (root / name).rglob("*.parquet")) / 1e9
     print(f"{prompts * len(MODELS) * SAMPLES:,} responses, {size:.1f} GB of Parquet, {os.cpu_count()} cores")
-    runs = {job: [measured(job, root)] for job in ("polars", "stage")}
-    for _ in range(1, RUNS):
+    runs: dict[str, list[dict[str, float]]] = {"polars": [], "stage": []}
+    for _ in range(RUNS):
         for job, found in runs.items():
             found.append(measured(job, root))
     peer, own = (

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -41,12 +40,11 @@ class Tables:
         """
         found: dict[str, list[tuple[pl.LazyFrame, int]]] = {}
         for name, tables in self.named():
-            heights = [0, *(table.height() for table in tables)]
-            firsts = accumulate(heights[:-1])
-            found[name] = [
-                (table.scan(first=first), height)
-                for table, first, height in zip(tables, firsts, heights[1:], strict=True)
-            ]
+            first, found[name] = 0, []
+            for table in tables:
+                height = table.height()
+                found[name].append((table.scan(first=first), height))
+                first += height
         return found
 
     def sources(self) -> list["Tables"]:

@@ -62,9 +62,9 @@ class Winners:
         """Give the rows of "sft" or "dpo", once, with a last column `test`, sorted by prompt_id and source model."""
         prompts, schema = _of_prompts(self.prompts, self.recipe).sort("prompt_id"), schemas(self.recipe)[kind]
         is_test = pl.col("prompt_id").is_in(self.decided.test.implode()).alias("test")
-        for at, (number, keys) in enumerate(self.shares[kind]):
-            for coming, _ in self.shares[kind][at + 1 : at + 2]:
-                read_soon([_file(self.folder, row, coming) for row in _COLUMNS])
+        shares = self.shares[kind]
+        for (number, keys), coming in zip(shares, [*shares[1:], *shares[-1:]], strict=True):
+            read_soon(_file(self.folder, row, coming[0]) for row in _COLUMNS)
             start, end = (prompts["prompt_id"].search_sorted(keys["prompt_id"][at], "left") for at in (0, -1))
             own = prompts[start : end + 1]
             rows = keys.join(own, on="prompt_id", how="left", maintain_order="left")
@@ -150,11 +150,11 @@ def _distribute(
     numbered = tables.numbered[stage]
     places = [_places(own, row, sum(height for _, height in numbered)) for own in shares]
     is_wanted = np.logical_or.reduce([own != 0 for own in places])
+    together = None if "text" in columns else _SCANNED
     try:
         with ExitStack() as stack:
             files = _Files(folder, row, places, stack)
             for table, (rows, height) in zip(dict(tables.named())[stage], numbered, strict=True):
-                together = None if "text" in columns else _SCANNED
                 for batch in batches(rows.select("row", *columns), table, height, together):
                     at = np.flatnonzero(is_wanted[batch["row"].to_numpy()])
                     if len(at):
