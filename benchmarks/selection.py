@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,17 @@ def generate(root: Path, count: int, part: int) -> None:
     letters = list("etaoinshrdlucmfwyp")
     words = np.array(["".join(draw.choice(letters, draw.integers(2, 10))) for _ in range(20_000)])
     pool = " ".join(words[draw.integers(0, len(words), 4_000_000)])
-    for model in MODELS:
-        keys = draw.permutation(count * SAMPLES)
-        for at in range(0, len(keys), part):
-            some = keys[at : at + part]
-            key = {"prompt_id": ids.gather(some // SAMPLES), "source_model": model, "sample": some % SAMPLES}
-            for stage, rows in batch(key, pool, draw).items():
-                parts_of(root, stage, model).write(f"{at:08d}", rows)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(partial(_of_model, root, ids, pool, part), MODELS, draw.spawn(len(MODELS))))
+
+
+def _of_model(root: Path, ids: pl.Series, pool: str, part: int, model: str, draw: np.random.Generator) -> None:
+    keys = draw.permutation(len(ids) * SAMPLES)
+    for at in range(0, len(keys), part):
+        some = keys[at : at + part]
+        key = {"prompt_id": ids.gather(some // SAMPLES), "source_model": model, "sample": some % SAMPLES}
+        for stage, rows in batch(key, pool, draw).items():
+            parts_of(root, stage, model).write(f"{at:08d}", rows)
 
 
 def made(root: Path, count: int, part: int) -> None:

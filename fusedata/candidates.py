@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusedata.schema import FLAWS, RESPONSES, REWARDS, VERDICTS
-from fusedata.store import Parts, Run, collect
+from fusedata.schema import FLAW_NAMES, FLAWS, RESPONSES, REWARDS, VERDICTS
+from fusedata.store import Parts, Run, batches
 
 
 @dataclass(frozen=True)
@@ -67,51 +67,156 @@ def candidates(tables: Tables, *, located: bool = False) -> pl.DataFrame:
     numbers of rows as `Tables.numbered` counts them. Prompts and source models are numbered (Enum, Categorical). Raises
     RunError.
 
-    A source at a time. Prompts are known by 64-bit hashes of their ids: two of a million have the same one with a
-    probability of 3 in 10 ** 8. What is told of a response is found by its place, and holds where its text is the one
-    that was judged, by such a hash too: a join by strings takes three times the memory, and polars' streaming join
-    by hashes three times as long as the reading.
+    Some rows of a source at a time, into arrays of all sources: a join by strings takes three times the memory, and
+    polars' streaming join by hashes three times as long as the reading. Prompts are known by 64-bit hashes of their
+    ids: two of a million have the same one with a probability of 3 in 10 ** 8. What is told of a response is found by
+    its place, and holds where its text is the one that was judged, by such a hash too.
     """
     known = _Prompts(tables.prompts)
-    scans = {
-        name: [rows for rows, _ in tables.numbered[name]] if located else [table.scan() for table in parts]
-        for name, parts in tables.named()
-    }
-    own = tables.sources()
-    read = [{name: rows[at] for name, rows in scans.items() if rows} for at in range(len(own))]
+    held = _Held(sum(height for _, height in tables.numbered["responses"]), screened=bool(tables.flaws))
+    read = partial(_read, known, held, tables, located=located)
     with ThreadPoolExecutor(_TOGETHER) as threads:
-        each = list(threads.map(partial(_of_source, known, located=located), own, read))
-    # one column after the other, in the memory that the last one leaves: what is picked from one of many chunks takes
-    # four times as long
-    return pl.DataFrame(
-        [pl.concat([one.drop_in_place(name) for one in each], rechunk=True) for name in each[0].columns]
-    )
+        each = list(threads.map(read, range(len(tables.responses))))
+    # what is picked from one of many chunks takes four times as long; a column takes the memory that the last one left
+    words = [pl.concat([one.drop_in_place(name) for one in each], rechunk=True) for name in each[0].columns]
+    first = "prompt_id", "source_model", "sample", "text_id"
+    return pl.DataFrame([*words, *held.columns(located=located)]).select(*first, pl.exclude(first))
 
 
 _TOGETHER = 2
 """Sources that are read at a time: while one is read by all processors, another is looked up by one."""
+_SLICE = 50_000
+"""Rows that are looked up at a time: what is made of them meanwhile stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What is told of responses, a number `value`; `by`: what they were judged by, which has to be the gold answer."""
+
+    column: str
+    value: pl.Expr
+    dtype: type[np.generic]
+    row: str = ""
+    by: str = ""
+
+    def read(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        by = [pl.col(self.by).hash().alias("judged_by")] if self.by else []
+        return rows.select("row", *_KNOWN_BY, *by, value=self.value, known=pl.col(self.column).is_not_null())
+
+
+_PROMPT = pl.col("prompt_id").hash().alias("id")
+_TEXT = (
+    pl.when(pl.col("text_id").is_null()).then(pl.lit(0, pl.UInt64)).otherwise(pl.col("text_id").hash()).alias("text")
+)
+_KNOWN_BY = (_PROMPT, pl.col("source_model").hash().alias("model"), "sample", _TEXT)
+_FLAWS = pl.Series(FLAW_NAMES, dtype=pl.Enum(FLAW_NAMES))
+_JUDGED = {
+    "verdicts": _Judgement("passed", pl.col("passed").fill_null(value=False), np.bool_, "verdict_row", "answer"),
+    "rewards": _Judgement("reward", pl.col("reward").fill_null(0.0), np.float64, "reward_row"),
+    "flaws": _Judgement("flaw", pl.col("flaw").cast(_FLAWS.dtype).to_physical().fill_null(0), np.uint8),
+}
+
+
+class _Held:
+    """What is told of responses, in arrays: of each at the number of its row, at the end of what is no response."""
+
+    def __init__(self, count: int, *, screened: bool) -> None:
+        self.none = count
+        self.counts = np.zeros(count + 1, np.bool_)
+        self.sample = np.empty(count + 1, np.int32)
+        self.text = np.zeros(count + 1, np.uint64)
+        stages = [stage for stage in _JUDGED if screened or stage != "flaws"]
+        self.told = {stage: _Told(_JUDGED[stage], count + 1) for stage in stages}
+
+    def columns(self, *, located: bool) -> Iterator[pl.Series]:
+        """Give what is told of the responses that count."""
+        yield self._column("sample", self.sample)
+        if located:
+            yield self._column("text_id", self.text, self.text != 0)
+            yield self._column("row", np.arange(self.none + 1, dtype=np.uint32))
+        for told in self.told.values():
+            column = self._column(told.judgement.column, told.value, told.known)
+            yield _FLAWS.gather(column).alias(column.name).cast(pl.String) if column.name == "flaw" else column
+            if located and told.judgement.row:
+                yield self._column(told.judgement.row, told.row - np.uint32(1), told.row != 0)
+
+    def _column(self, name: str, values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> pl.Series:
+        column = pl.Series(name, values[:-1])
+        if known is not None and not known[:-1].all():
+            column = pl.select(pl.when(pl.Series(known[:-1])).then(column).alias(name)).to_series()
+        return column if self.counts[:-1].all() else column.filter(pl.Series(self.counts[:-1]))
+
+
+class _Told:
+    """What a judgement tells of responses, `known` where that is not null, and 1 + the number of its row."""
+
+    def __init__(self, judgement: _Judgement, count: int) -> None:
+        self.judgement = judgement
+        self.value = np.zeros(count, judgement.dtype)
+        self.known = np.zeros(count, np.bool_)
+        self.row = np.zeros(count, np.uint32)
+
+    def set(self, at: NDArray[np.intp], rows: pl.DataFrame) -> None:
+        self.value[at], self.known[at] = rows["value"].to_numpy(), rows["known"].to_numpy()
+        self.row[at] = rows["row"].to_numpy() + np.uint32(1)
+
+
+def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, located: bool) -> pl.DataFrame:
+    """Read a source: give what is said in words of its responses that count, and hold the rest.
+
+    What is told twice holds as it is told last.
+    """
+    own = tables.sources()[source]
+    scans = {stage: each[source] for stage, each in tables.numbered.items() if each}
+    (table,), (rows, height) = own.responses, scans["responses"]
+    asked, places = known.asked(table), _Places(known.ids.len(), height)
+    words = {"source_model": pl.Categorical(), **({} if located else {"text_id": pl.String()})}
+    wanted = rows.select("row", *_KNOWN_BY, *(pl.col(name).cast(dtype) for name, dtype in words.items()))
+    found = [pl.DataFrame([known.ids.clear(), *pl.DataFrame(schema=words)])]
+    for read in batches(wanted, [table], _SLICE, in_order=True):
+        numbers = known.numbers(read)
+        counts = asked[numbers]
+        batch, numbers = (read, numbers) if counts.all() else (read.filter(counts), numbers[counts])
+        places.add(batch, numbers)
+        at = batch["row"].to_numpy()
+        held.counts[at] = True
+        held.sample[at], held.text[at] = batch["sample"].to_numpy(), batch["text"].to_numpy()
+        found.append(pl.DataFrame([known.ids.gather(numbers), *batch.select(words.keys())]))
+    standing = places.standing(held.none)
+    for stage, told in held.told.items():
+        if stage not in scans:
+            continue
+        for batch in batches(told.judgement.read(scans[stage][0]), getattr(own, stage), _SLICE, in_order=True):
+            numbers = known.numbers(batch)
+            at = standing.of(places.of(batch, numbers))
+            holds = held.text[at] == batch["text"].to_numpy()
+            if told.judgement.by:
+                holds &= known.gold[numbers] == batch["judged_by"].to_numpy()
+            told.set(np.where(holds, at, held.none), batch)
+    return pl.concat(found)
 
 
 class _Prompts:
-    """Prompts by number, in the order of their ids, found by the hashes of these."""
+    """Prompts by number, in the order of the hashes of their ids, by which they are found."""
 
     def __init__(self, prompts: pl.DataFrame) -> None:
-        self.rows = prompts.sort("prompt_id").with_row_index("prompt")
-        self.ids = self.rows["prompt_id"].cast(pl.Enum(self.rows["prompt_id"]))
-        self.gold = np.append(self.rows["answer"].hash().to_numpy(), np.uint64(0))
-        hashes = self.rows.select(_PROMPT).to_series()
-        order = hashes.arg_sort()
-        self._number = np.append(order.to_numpy(), np.uint32(len(order)))
-        self._sorted = np.append(hashes.gather(order).to_numpy(), np.uint64(2**64 - 1))
-        bits = (2 * len(order) + 1).bit_length()
+        ids = prompts["prompt_id"].sort()
+        rows = prompts.with_columns(_PROMPT, number=prompts["prompt_id"].cast(pl.Enum(ids))).sort("id")
+        self.ids, self.gold = (
+            rows["number"].alias("prompt_id"),
+            np.append(rows["answer"].hash().to_numpy(), np.uint64(0)),
+        )
+        self._rows = rows.drop("number").with_row_index("number")
+        self._hashes = np.append(rows["id"].to_numpy(), np.uint64(2**64 - 1))
+        bits = (2 * rows.height + 1).bit_length()
         self._shift = np.uint64(64 - bits)
-        starts = np.searchsorted(self._sorted, np.arange(1 << bits, dtype=np.uint64) << self._shift)
+        starts = np.searchsorted(self._hashes, np.arange(1 << bits, dtype=np.uint64) << self._shift)
         self._starts = starts.astype(np.uint32)
 
     def asked(self, table: Parts) -> NDArray[np.bool_]:
         """Tell of each prompt whether its responses count in this table; at the end that those of no other do."""
-        asked = np.zeros(self.rows.height + 1, np.bool_)
-        asked[table.asked(self.rows)["prompt"].to_numpy()] = True
+        asked = np.zeros(self._rows.height + 1, np.bool_)
+        asked[table.asked(self._rows)["number"].to_numpy()] = True
         return asked
 
     def numbers(self, rows: pl.DataFrame) -> NDArray[np.intp]:
@@ -121,144 +226,71 @@ class _Prompts:
         """
         hashes = rows["id"].to_numpy()
         at = self._starts[(hashes >> self._shift).astype(np.intp)].astype(np.intp)
-        before = np.flatnonzero(self._sorted[at] < hashes)
+        there = self._hashes[at]
+        before = np.flatnonzero(there < hashes)
         while len(before):
             at[before] += 1
-            before = before[self._sorted[at[before]] < hashes[before]]
-        return np.where(self._sorted[at] == hashes, self._number[at], self._number[-1]).astype(np.intp)
+            there[before] = next_ = self._hashes[at[before]]
+            before = before[next_ < hashes[before]]
+        at[there != hashes] = self._rows.height
+        return at
 
-    def places(self, rows: pl.DataFrame, numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """Number responses to these prompts: by model and sample, of which there are 2 ** 31 at most, then by prompt.
 
-        Of what is said to no prompt the number means nothing.
-        """
-        place = rows["source_model"].to_physical().to_numpy().astype(np.int64)
-        place *= 1 << 31
+class _Places:
+    """Numbers of the responses of a source: by model and sample, of which there are 2 ** 31 at most, then by prompt."""
+
+    def __init__(self, prompts: int, height: int) -> None:
+        self._prompts, self._models = prompts + 1, dict[int, int]()
+        self._places, self._rows = np.empty(height, np.int64), np.empty(height, np.uint32)
+        self._count = 0
+
+    def of(self, rows: pl.DataFrame, prompts: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Give the numbers of responses to these prompts."""
+        place = np.full(rows.height, 1 << 31, np.int64)
+        place *= self._model(rows["model"].to_numpy())
         place += rows["sample"].to_numpy()
-        place *= self.rows.height
-        place += numbers
+        place *= self._prompts
+        place += prompts
         return place
 
+    def _model(self, names: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Number models by the hashes of their names."""
+        one = names[:1]
+        each, which = (one, [0] * len(one)) if (names == one).all() else np.unique(names, return_inverse=True)
+        return np.array([self._models.setdefault(name, len(self._models)) for name in each.tolist()], np.int64)[which]
 
-def _of_source(known: _Prompts, own: Tables, scans: Mapping[str, pl.LazyFrame], *, located: bool) -> pl.DataFrame:
-    (table,) = own.responses
-    said = _Said(known, table, scans["responses"], located=located)
-    rows = said.rows.get_columns()
-    for name, judgement in _JUDGED.items():
-        if name in scans:
-            rows += said.judged(judgement, own, scans[name], located=located)
-        elif name != "flaws":
-            columns = judgement.columns(located=located).items()
-            rows += (pl.repeat(None, said.rows.height, dtype=dtype, eager=True).alias(name) for name, dtype in columns)
-    return pl.DataFrame(rows)
+    def add(self, rows: pl.DataFrame, prompts: NDArray[np.intp]) -> None:
+        """Add responses."""
+        some = slice(self._count, self._count + rows.height)
+        self._places[some], self._rows[some] = self.of(rows, prompts), rows["row"].to_numpy()
+        self._count = some.stop
 
-
-class _Said:
-    """The responses of one source that count: prompt_id, source_model, sample, text_id, and `row` where located."""
-
-    def __init__(self, known: _Prompts, table: Parts, rows: pl.LazyFrame, *, located: bool) -> None:
-        self._known, self._asked = known, known.asked(table)
-        text = pl.col("text_id")
-        told = [pl.when(text.is_not_null()).then(_TEXT).alias("text_id"), pl.col("row")] if located else [text]
-        read = collect(rows.select(*_KNOWN_BY, *told), [table])
-        prompt, place = np.empty(read.height, np.uint32), np.empty(read.height, np.int64)
-        texts = np.zeros(read.height + 1, np.uint64)
-        for some, of in _slices(read):
-            prompt[some] = numbers = known.numbers(of)
-            place[some] = known.places(of, numbers)
-            texts[some] = of["text"].to_numpy()
-        counts = self._asked.take(prompt)
-        if not counts.all():
-            read, prompt, place, texts = (
-                read.filter(counts),
-                prompt[counts],
-                place[counts],
-                texts[np.append(counts, True)],
-            )
-        self.rows = pl.DataFrame([known.ids.gather(prompt), *read.drop("id", "text")])
-        self._standing, self._texts = _Standing(place), texts
-
-    def judged(self, judgement: "_Judgement", own: Tables, rows: pl.LazyFrame, *, located: bool) -> list[pl.Series]:
-        """Give what the judgement tells of each response, or nulls: of what stands at its place, of the same text."""
-        told = collect(judgement.read(rows, located=located), own.all())
-        row = np.full(self.rows.height + 1, told.height, np.uint32)
-        for some, of in _slices(told):
-            row[self._at(judgement, of)] = np.arange(some.start, some.stop, dtype=np.uint32)
-        columns = told.select(*judgement.columns(located=located))
-        columns = pl.concat([columns, columns.clear(1)], rechunk=True)  # nulls at the end, where there is nothing
-        return columns[row[:-1]].get_columns()
-
-    def _at(self, judgement: "_Judgement", rows: pl.DataFrame) -> NDArray[np.intp]:
-        """Tell of which response each of `rows` tells; of those that count, how many there are, where of none."""
-        prompt = self._known.numbers(rows)
-        at = self._standing.of(self._known.places(rows, prompt))
-        counts = self._asked[prompt] & (self._texts[at] == rows["text"].to_numpy())
-        if judgement.by:
-            counts &= self._known.gold[prompt] == rows["judged_by"].to_numpy()
-        return np.where(counts, at, self.rows.height)
-
-
-def _slices(rows: pl.DataFrame) -> Iterator[tuple[slice, pl.DataFrame]]:
-    """Give some rows at a time: what is made of them meanwhile stays in the processor's cache."""
-    for start in range(0, rows.height, _SLICE):
-        some = rows[start : start + _SLICE]
-        yield slice(start, start + some.height), some
-
-
-_SLICE = 50_000
+    def standing(self, none: int) -> "_Standing":
+        """Tell from now on where each of them stands."""
+        return _Standing(self._places[: self._count], self._rows[: self._count], none)
 
 
 class _Standing:
-    """Where each of `places`, which differ, stands."""
+    """The numbers of rows that stand at `places`, which differ; at others stands the row `none`."""
 
-    def __init__(self, places: NDArray[np.int64]) -> None:
-        self._count = len(places)
+    def __init__(self, places: NDArray[np.int64], rows: NDArray[np.uint32], none: int) -> None:
         self._least, most = (int(places.min()), int(places.max())) if len(places) else (0, 0)
-        self._is_dense = most - self._least < _SPARSE * self._count
+        self._is_dense = most - self._least < _SPARSE * len(places)
         if self._is_dense:
-            self._table = np.full(most - self._least + 2, self._count, np.uint32)
-            self._table[places - self._least] = np.arange(self._count, dtype=np.uint32)
+            self._table = np.full(most - self._least + 2, none, np.uint32)
+            self._table[places - self._least] = rows
         else:
-            self._order = np.append(np.argsort(places), self._count)
-            self._sorted = np.append(places, -1)[self._order]
+            order = np.argsort(places)
+            self._rows = np.append(rows[order], np.uint32(none))
+            self._sorted = np.append(places[order], -1)
 
     def of(self, wanted: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Tell at which place each of `wanted` stands; how many there are where it does not."""
+        """Tell which row stands at each of `wanted`."""
         if self._is_dense:  # the last of the table, which -1 names too, is free
             return self._table[np.clip(wanted - self._least, -1, len(self._table) - 1)].astype(np.intp)
         at = np.searchsorted(self._sorted[:-1], wanted)
-        return np.where(self._sorted[at] == wanted, self._order[at], self._count)
+        return np.where(self._sorted[at] == wanted, self._rows[at], self._rows[-1]).astype(np.intp)
 
 
 _SPARSE = 8
 """Places for each one that is taken, up to which a table of all of them takes less than a sort."""
-
-
-_PROMPT = pl.col("prompt_id").hash().alias("id")
-_TEXT = pl.col("text_id").hash().alias("text")
-_KNOWN_BY = (_PROMPT, pl.col("source_model").cast(pl.Categorical), pl.col("sample"), _TEXT)
-
-
-@dataclass(frozen=True)
-class _Judgement:
-    """What is told of responses, and in which row; `by`: what they were judged by, which has to be the gold answer."""
-
-    column: str
-    dtype: pl.DataType
-    row: str = ""
-    by: str = ""
-
-    def columns(self, *, located: bool) -> dict[str, pl.DataType]:
-        return {self.column: self.dtype, **({self.row: pl.UInt32()} if located and self.row else {})}
-
-    def read(self, rows: pl.LazyFrame, *, located: bool) -> pl.LazyFrame:
-        by = [pl.col(self.by).hash().alias("judged_by")] if self.by else []
-        row = [pl.col("row").alias(self.row)] if located and self.row else []
-        return rows.select(*_KNOWN_BY, *by, self.column, *row)
-
-
-_JUDGED = {
-    "verdicts": _Judgement("passed", pl.Boolean(), "verdict_row", "answer"),
-    "rewards": _Judgement("reward", pl.Float64(), "reward_row"),
-    "flaws": _Judgement("flaw", pl.String()),
-}

@@ -3,8 +3,11 @@
 Numbers of rows alone are sorted, and what then lies together is reduced: half the time of sorting whole rows.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -41,13 +44,14 @@ class Ordered:
         Columns: prompt_id, source_model (its first response's), FLAGS (has it such a response?), `varied` and
         `varied_scored` (do the texts of those kept, or scored too, differ?). `high` is the highest score of the good
         ones, `low` the lowest of the bad ones; `chosen` and `rejected` are the rows that have it, of several the first,
-        `chosen_text` and `rejected_text` their texts: null where there is none. About `together` rows are reduced at a
-        time, in memory that the next ones take over: fresh memory costs more than the work.
+        `chosen_text` and `rejected_text` their texts: null where there is none. Threads reduce about `together` rows
+        at a time, in memory that the next ones take over: fresh memory costs more than the work.
         """
         ends = [*range(together, len(self.at), together)]
         cuts = np.searchsorted(self.model, self.model[ends] // self.models * self.models)  # between prompts
-        bounds = [0, *cuts.tolist(), len(self.at)]
-        return pl.concat(self._groups(of, slice(start, end)) for start, end in pairwise(bounds))
+        bounds = pairwise([0, *cuts.tolist(), len(self.at)])
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return pl.concat(threads.map(partial(self._groups, of), (slice(start, end) for start, end in bounds)))
 
     def _groups(self, of: Literal["model", "prompt"], some: slice) -> pl.DataFrame:
         at, number = self.at[some], self.model[some] // (1 if of == "model" else self.models)

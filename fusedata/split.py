@@ -19,11 +19,11 @@ def assign(prompts: pl.DataFrame, selection: Selection, split: Split, seed: int)
     (null where there is a row), and `dropped`: the reason of a prompt that feeds neither. Prompts in = prompts that
     feed a dataset + prompts dropped.
     """
-    places = prompts.select("prompt_id", "corpus").join(selection.reasons, on="prompt_id", how="left")
+    answered = selection.reasons.with_columns(answered=pl.lit(value=True))
+    places = prompts.select("prompt_id", "corpus").join(answered, on="prompt_id", how="left")
     for rows, column in ((selection.sft, "sft_rows"), (selection.pairs, "pairs")):
         places = places.join(rows.group_by("prompt_id").agg(pl.len().alias(column)), on="prompt_id", how="left")
-    unanswered = ~pl.col("prompt_id").is_in(selection.reasons["prompt_id"].implode())
-    reasons = (pl.when(unanswered).then(pl.lit("no response")).otherwise(pl.col(c)).alias(c) for c in _REASONS)
+    reasons = (pl.when("answered").then(c).otherwise(pl.lit("no response")).alias(c) for c in _REASONS)
     has_sft, has_pair = pl.col("sft_rows").is_not_null(), pl.col("pairs").is_not_null()
     places = places.with_columns(*reasons, sft=has_sft, dpo=has_pair).sort("prompt_id")
     among = {"ratio": pl.col("dpo"), "random": pl.lit(value=True)}.get(split.order)
@@ -79,9 +79,12 @@ def held_out(datasets: Sequence[pl.Series], share: float, seed: int) -> pl.Serie
     Otherwise a prompt keeps its place when others come or go. The one prompt of a dataset is never held out. A
     dataset may name a prompt several times.
     """
-    ids = pl.concat([pl.Series("test", [], pl.String), *datasets]).unique().sort()
+    marked = [ids.to_frame("test").with_columns(of=pl.lit(1 << n, pl.UInt8)) for n, ids in enumerate(datasets)]
+    rows = pl.concat(marked).sort("test")
+    starts = rows.select(pl.col("test").ne_missing(pl.col("test").shift()).arg_true()).to_series()
+    ids, of = rows["test"].gather(starts), np.bitwise_or.reduceat(rows["of"].to_numpy(), starts.to_numpy())
     order = rank("test", seed, ids).to_numpy()
-    everyone = [ids.is_in(dataset.implode()).to_numpy() for dataset in datasets]
+    everyone = [(of & (1 << n)) != 0 for n in range(len(datasets))]
     alone = np.zeros(len(ids), np.bool_)
     for own in everyone:
         alone |= own & (own.sum() == 1)

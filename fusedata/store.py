@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -23,10 +23,11 @@ import polars as pl
 from fusedata.errors import RunError
 from fusedata.schema import KEY, PROMPTS, fingerprint
 from fusedata.shards import Shard, Writer
-from fusedata.storage import failures, is_url, put_part, read_ahead, scan, unwritable, uploading, uploading_folder
+from fusedata.storage import failures, is_url, put_part, scan, unwritable, uploading, uploading_folder
 
 State = dict[str, Any]
 F = TypeVar("F", pl.DataFrame, pl.LazyFrame)
+T = TypeVar("T")
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -111,32 +112,27 @@ class Parts:
 
 def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
     """Collect a query over `tables`, streaming. Raises RunError naming the part that cannot be read."""
+    return _readable(lambda: frame.collect(engine="streaming"), tables)
+
+
+def _readable(read: Callable[[], T], tables: Sequence[Parts]) -> T:
     try:
-        return frame.collect(engine="streaming")
+        return read()
     except _UNREADABLE as error:
         for table in tables:
             _check_parts(table)
         raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
 
 
-def batches(frame: pl.LazyFrame, table: Parts, height: int, together: int | None = None) -> Iterator[pl.DataFrame]:
-    """Collect all rows of one table, `height` in number, some at a time, in any order. Raises RunError as `collect`.
+def batches(
+    frame: pl.LazyFrame, tables: Sequence[Parts], together: int | None = None, *, in_order: bool = False
+) -> Iterator[pl.DataFrame]:
+    """Collect a query over `tables`, some rows at a time. Raises RunError as `collect`.
 
     `together` are at least so many, but for the last ones; None: as they lie.
     """
-    found = frame.collect_batches(chunk_size=together, engine="streaming", maintain_order=False)
-    seen, ahead = 0, read_ahead(table.paths())
-    next(ahead)
-    while True:
-        try:
-            batch = next(found, None)
-        except _UNREADABLE as error:
-            _check_parts(table)
-            raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
-        if batch is None:
-            return
-        seen += batch.height
-        ahead.send(seen / height)
+    found = frame.collect_batches(chunk_size=together, engine="streaming", maintain_order=in_order)
+    while (batch := _readable(lambda: next(found, None), tables)) is not None:
         yield batch
 
 

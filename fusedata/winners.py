@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fusedata.candidates import Tables
 from fusedata.dataset import Datasets, Decided, decide, schemas, shaped, sides
 from fusedata.recipe import Recipe
-from fusedata.storage import is_url, read_soon, remove, unwritable
+from fusedata.storage import is_url, read_ahead, read_soon, remove, unwritable
 from fusedata.store import batches, compact
 
 SHARE = 40_000
@@ -155,7 +155,11 @@ def _distribute(
         with ExitStack() as stack:
             files = _Files(folder, row, places, stack)
             for table, (rows, height) in zip(dict(tables.named())[stage], numbered, strict=True):
-                for batch in batches(rows.select("row", *columns), table, height, together):
+                seen, ahead = 0, read_ahead(table.paths())
+                next(ahead)
+                for batch in batches(rows.select("row", *columns), [table], together):
+                    seen += batch.height
+                    ahead.send(seen / height)
                     at = np.flatnonzero(is_wanted[batch["row"].to_numpy()])
                     if len(at):
                         files.add(batch[at])

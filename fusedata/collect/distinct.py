@@ -30,7 +30,7 @@ class Distinct:
         self._known = _Hashes()
         self._blank = np.zeros(0, np.uint64)
 
-    def add(self, rows: pl.DataFrame, name: Callable[[list[str]], Future[pl.DataFrame]]) -> None:
+    def add(self, rows: pl.DataFrame, name: Callable[[pl.Series], Future[pl.DataFrame]]) -> None:
         """Add rows in order: corpus_row, said, those of topic, answer, tests, solution that are not null, and row_key.
 
         Rows with a `why_not` are counted by it, in `dropped`, and left out; those that say nothing but blanks are so
@@ -55,7 +55,7 @@ class Distinct:
         others = [name for name in _HELD if name in rows.columns and name != "answer"]
         part = new.drop("row_key").with_columns(compact(new.select(others)).get_columns())
         self._parts.append(part)
-        self._names.append(name(part["said"].to_list()))
+        self._names.append(name(part["said"]))
 
     def join(self, rows: pl.DataFrame, seen: int, dropped: Mapping[str, int]) -> None:
         """Add the `different` rows of another one, which are of later rows, and what it has counted."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import orjson
 import polars as pl
@@ -24,6 +25,8 @@ from fusedata.schema import DROPPED, PROMPTS, prompt_id, rank, text_prompt_ids
 
 _AHEAD = 8
 _TOGETHER = 50_000
+_NAMED = 2_000
+"""Problems whose texts are held as Python's at a time: those that come next take over their memory."""
 
 
 @dataclass
@@ -108,8 +111,9 @@ def read_problems(corpus: Corpus, located: Located, seed: int, part: Part | None
     return problems
 
 
-def _named(ids: Callable[[list[str]], list[str]], seed: int, said: list[str]) -> pl.DataFrame:
-    found = pl.Series("prompt_id", ids(said), pl.String)
+def _named(ids: Callable[[Iterable[str]], list[str]], seed: int, said: pl.Series) -> pl.DataFrame:
+    some = (said[at : at + _NAMED].to_list() for at in range(0, len(said), _NAMED))
+    found = pl.Series("prompt_id", ids(chain.from_iterable(some)), pl.String)
     return pl.DataFrame([found, rank("take", seed, found)])
 
 
