@@ -72,10 +72,10 @@ def candidates(tables: Tables, *, located: bool = False) -> pl.DataFrame:
     ids: two of a million have the same one with a probability of 3 in 10 ** 8. What is told of a response is found by
     its place, and holds where its text is the one that was judged, by such a hash too.
     """
-    known = _Prompts(tables.prompts)
-    held = _Held(sum(height for _, height in tables.numbered["responses"]), screened=bool(tables.flaws))
-    read = partial(_read, known, held, tables, located=located)
     with ThreadPoolExecutor(_TOGETHER) as threads:
+        numbered, known = threads.submit(lambda: tables.numbered), _Prompts(tables.prompts)
+        held = _Held(sum(height for _, height in numbered.result()["responses"]), screened=bool(tables.flaws))
+        read = partial(_read, known, held, tables, located=located)
         each = list(threads.map(read, range(len(tables.responses))))
     # what is picked from one of many chunks takes four times as long; a column takes the memory that the last one left
     words = [pl.concat([one.drop_in_place(name) for one in each], rechunk=True) for name in each[0].columns]

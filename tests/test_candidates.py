@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fusedata.candidates import Tables, candidates
-from fusedata.schema import PROMPTS, RESPONSES, REWARDS, VERDICTS
+from fusedata.schema import FLAWS, PROMPTS, RESPONSES, REWARDS, VERDICTS
 from fusedata.store import Parts
 
 PROMPT_IDS = ("a", "b", "c")
@@ -85,3 +85,41 @@ def test_of_thousands_each_response_is_one_of_its_own_prompt(tmp_path):
     assert rows["prompt_id"].cast(pl.String).to_list() == ids
     assert rows["text_id"].to_list() == [f"{name}0" for name in ids]
     assert rows["reward"].to_list() == [float(int(name, 16)) for name in ids]
+
+
+def prompts_of(*ids: str) -> pl.DataFrame:
+    return pl.DataFrame([{**dict.fromkeys(PROMPTS), "prompt_id": name, "corpus": "c"} for name in ids], PROMPTS)
+
+
+def test_models_of_one_table_are_told_apart(tmp_path):
+    keys = [{"source_model": model} for model in ("n", "m", "n/o")]
+    responses = written(tmp_path / "responses", RESPONSES, [said("a", 0, **key) for key in keys])
+    rewarded = [said("a", 0, **key, reward=float(n)) for n, key in enumerate(keys)]
+    rewards = written(tmp_path / "rewards", REWARDS, rewarded[2:], rewarded[:2], [said("a", 0, reward=9.0, text_id="")])
+    rows = candidates(Tables(prompts_of("a"), [responses], [], [rewards]))
+    assert dict(rows.select(pl.col("source_model").cast(pl.String), "reward").iter_rows()) == {"n": 0, "m": 1, "n/o": 2}
+
+
+def test_what_is_told_twice_holds_as_it_is_told_last(tmp_path):
+    responses = written(tmp_path / "responses", RESPONSES, [said("a", 0), said("a", 1)])
+    told = [said("a", 0, reward=1.0), said("a", 1, reward=2.0), said("a", 0, reward=3.0), said("a", 1, reward=None)]
+    rewards = written(tmp_path / "rewards", REWARDS, told[:2], told[2:])
+    rows = candidates(Tables(prompts_of("a"), [responses], [], [rewards]), located=True).sort("sample")
+    assert rows["reward"].to_list() == [3, None]
+    assert rows["reward_row"].to_list() == [2, 3]
+
+
+def test_flaws_are_told_by_their_names(tmp_path):
+    tables = {
+        "responses": (RESPONSES, [said("a", n) for n in range(3)]),
+        "flaws": (FLAWS, [said("a", 0, flaw="refusal"), said("a", 1, flaw=None)]),
+    }
+    responses, flaws = (written(tmp_path / name, *table) for name, table in tables.items())
+    rows = candidates(Tables(prompts_of("a"), [responses], [], [], [flaws])).sort("sample")
+    assert rows["flaw"].to_list() == ["refusal", None, None]
+
+
+def test_without_responses_there_are_no_candidates(tmp_path):
+    rows = candidates(Tables(prompts_of("a"), [Parts(tmp_path / "responses", RESPONSES)], [], []))
+    assert rows.is_empty()
+    assert rows.columns == ["prompt_id", "source_model", "sample", "text_id", "passed", "reward"]

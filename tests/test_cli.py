@@ -86,6 +86,15 @@ def test_polars_keeps_its_memory_for_ten_seconds_unless_the_user_says_otherwise(
     assert done.stdout.strip().endswith(own or ",dirty_decay_ms:10000,muzzy_decay_ms:10000")
 
 
+@pytest.mark.parametrize("own", ["", "jemalloc"])
+def test_arrow_keeps_its_memory_unless_the_user_says_otherwise(own):
+    told = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    told |= {"ARROW_DEFAULT_MEMORY_POOL": own} if own else {}
+    code = "import fusedata.cli, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    done = subprocess.run([sys.executable, "-c", code], env=told, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == (own or "system")
+
+
 def test_an_unknown_command_exits_with_2():
     assert "No such command" in refused(fusedata("bild"))
 
