@@ -200,13 +200,11 @@ class _Prompts:
     """Prompts by number, in the order of the hashes of their ids, by which they are found."""
 
     def __init__(self, prompts: pl.DataFrame) -> None:
-        ids = prompts["prompt_id"].sort()
-        rows = prompts.with_columns(_PROMPT, number=prompts["prompt_id"].cast(pl.Enum(ids))).sort("id")
-        self.ids, self.gold = (
-            rows["number"].alias("prompt_id"),
-            np.append(rows["answer"].hash().to_numpy(), np.uint64(0)),
-        )
-        self._rows = rows.drop("number").with_row_index("number")
+        in_order = pl.Enum(prompts["prompt_id"].sort())
+        rows = prompts.select(_PROMPT, "prompt_id", "corpus", "answer", "sampled").sort("id")
+        self.ids = rows["prompt_id"].cast(in_order)
+        self.gold = np.append(rows["answer"].hash().to_numpy(), np.uint64(0))
+        self._rows = rows.with_row_index("number")
         self._hashes = np.append(rows["id"].to_numpy(), np.uint64(2**64 - 1))
         bits = (2 * rows.height + 1).bit_length()
         self._shift = np.uint64(64 - bits)
