@@ -130,21 +130,28 @@ class _Held:
 
     def columns(self, *, located: bool) -> Iterator[pl.Series]:
         """Give what is told of the responses that count."""
-        yield self._column("sample", self.sample)
+        counts = None if self.counts[:-1].all() else pl.Series(self.counts[:-1])
+        for column in self._columns(located=located):
+            yield column if counts is None else column.filter(counts)
+
+    def _columns(self, *, located: bool) -> Iterator[pl.Series]:
+        yield _column("sample", self.sample)
         if located:
-            yield self._column("text_id", self.text, self.text != 0)
-            yield self._column("row", np.arange(self.none + 1, dtype=np.uint32))
+            yield _column("text_id", self.text, self.text != 0)
+            yield _column("row", np.arange(self.none + 1, dtype=np.uint32))
         for told in self.told.values():
-            column = self._column(told.judgement.column, told.value, told.known)
+            column = _column(told.judgement.column, told.value, told.known)
             yield _FLAWS.gather(column).alias(column.name).cast(pl.String) if column.name == "flaw" else column
             if located and told.judgement.row:
-                yield self._column(told.judgement.row, told.row - np.uint32(1), told.row != 0)
+                yield _column(told.judgement.row, told.row - np.uint32(1), told.row != 0)
 
-    def _column(self, name: str, values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> pl.Series:
-        column = pl.Series(name, values[:-1])
-        if known is not None and not known[:-1].all():
-            column = pl.select(pl.when(pl.Series(known[:-1])).then(column).alias(name)).to_series()
-        return column if self.counts[:-1].all() else column.filter(pl.Series(self.counts[:-1]))
+
+def _column(name: str, values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> pl.Series:
+    """Give values but for the last one, null where they are not `known`."""
+    column = pl.Series(name, values[:-1])
+    if known is None or known[:-1].all():
+        return column
+    return pl.select(pl.when(pl.Series(known[:-1])).then(column).alias(name)).to_series()
 
 
 class _Told:
@@ -157,19 +164,16 @@ class _Told:
         self.row = np.zeros(count, np.uint32)
 
     def set(self, at: NDArray[np.intp], rows: pl.DataFrame) -> None:
+        """Hold what rows tell; what is told twice holds as it is told last."""
         self.value[at], self.known[at] = rows["value"].to_numpy(), rows["known"].to_numpy()
         self.row[at] = rows["row"].to_numpy() + np.uint32(1)
 
 
 def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, located: bool) -> pl.DataFrame:
-    """Read a source: give what is said in words of its responses that count, and hold the rest.
-
-    What is told twice holds as it is told last.
-    """
-    own = tables.sources()[source]
-    scans = {stage: each[source] for stage, each in tables.numbered.items() if each}
-    (table,), (rows, height) = own.responses, scans["responses"]
-    asked, places = known.asked(table), _Places(known.ids.len(), height)
+    """Read a source: give what is said in words of its responses that count, and hold the rest."""
+    rows, height = tables.numbered["responses"][source]
+    table, places = tables.responses[source], _Places(len(known.ids), height)
+    asked = known.asked(table)
     words = {"source_model": pl.Categorical(), **({} if located else {"text_id": pl.String()})}
     wanted = rows.select("row", *_KNOWN_BY, *(pl.col(name).cast(dtype) for name, dtype in words.items()))
     found = [pl.DataFrame([known.ids.clear(), *pl.DataFrame(schema=words)])]
@@ -184,15 +188,14 @@ def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, locate
         found.append(pl.DataFrame([known.ids.gather(numbers), *batch.select(words.keys())]))
     standing = places.standing(held.none)
     for stage, told in held.told.items():
-        if stage not in scans:
-            continue
-        for batch in batches(told.judgement.read(scans[stage][0]), getattr(own, stage), _SLICE, in_order=True):
-            numbers = known.numbers(batch)
-            at = standing.of(places.of(batch, numbers))
-            holds = held.text[at] == batch["text"].to_numpy()
-            if told.judgement.by:
-                holds &= known.gold[numbers] == batch["judged_by"].to_numpy()
-            told.set(np.where(holds, at, held.none), batch)
+        for judged, _ in tables.numbered[stage][source : source + 1]:  # none where the stage is not asked for
+            for batch in batches(told.judgement.read(judged), getattr(tables, stage), _SLICE, in_order=True):
+                numbers = known.numbers(batch)
+                at = standing.of(places.of(batch, numbers))
+                holds = held.text[at] == batch["text"].to_numpy()
+                if told.judgement.by:
+                    holds &= known.gold[numbers] == batch["judged_by"].to_numpy()
+                told.set(np.where(holds, at, held.none), batch)
     return pl.concat(found)
 
 

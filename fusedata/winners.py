@@ -23,7 +23,7 @@ from fusedata.candidates import Tables
 from fusedata.dataset import Datasets, Decided, decide, schemas, shaped, sides
 from fusedata.recipe import Recipe
 from fusedata.storage import is_url, read_ahead, read_soon, remove, unwritable
-from fusedata.store import batches
+from fusedata.store import Parts, batches
 
 SHARE = 40_000
 """Responses whose texts are held at a time."""
@@ -157,17 +157,23 @@ def _distribute(
         with ExitStack() as stack:
             files = _Files(folder, row, places, stack)
             for table, (rows, height) in zip(dict(tables.named())[stage], numbered, strict=True):
-                seen, ahead = 0, read_ahead(table.paths())
-                next(ahead)
-                for batch in batches(rows.select("row", *columns), [table], together):
-                    seen += batch.height
-                    ahead.send(seen / height)
+                for batch in _read_through(rows.select("row", *columns), table, height, together):
                     at = np.flatnonzero(is_wanted[batch["row"].to_numpy()])
                     if len(at):
                         files.add(batch[at], int(batch.estimated_size()))
             files.flush()
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _read_through(rows: pl.LazyFrame, table: Parts, height: int, together: int | None) -> Iterator[pl.DataFrame]:
+    """Give all rows of a table, `height` in number, as `batches` does, while its next files are read ahead."""
+    seen, ahead = 0, read_ahead(table.paths())
+    next(ahead)
+    for batch in batches(rows, [table], together):
+        seen += batch.height
+        ahead.send(seen / height)
+        yield batch
 
 
 class _Files:

@@ -79,20 +79,22 @@ def test_every_command_has_help(command):
 
 @pytest.mark.parametrize("own", ["", "dirty_decay_ms:7"])
 def test_polars_keeps_its_memory_for_ten_seconds_unless_the_user_says_otherwise(own):
-    told = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
-    told |= {"_RJEM_MALLOC_CONF": own} if own else {}
     code = "import os, fusedata.cli, polars; print(os.environ['_RJEM_MALLOC_CONF'])"
-    done = subprocess.run([sys.executable, "-c", code], env=told, check=True, capture_output=True, text=True)
-    assert done.stdout.strip().endswith(own or ",dirty_decay_ms:10000,muzzy_decay_ms:10000")
+    found = printed(code, _RJEM_MALLOC_CONF=own)
+    assert found.endswith(own or ",dirty_decay_ms:10000,muzzy_decay_ms:10000")
 
 
 @pytest.mark.parametrize("own", ["", "jemalloc"])
 def test_arrow_keeps_its_memory_unless_the_user_says_otherwise(own):
-    told = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
-    told |= {"ARROW_DEFAULT_MEMORY_POOL": own} if own else {}
     code = "import fusedata.cli, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
-    done = subprocess.run([sys.executable, "-c", code], env=told, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == (own or "system")
+    assert printed(code, ARROW_DEFAULT_MEMORY_POOL=own) == (own or "system")
+
+
+def printed(code: str, **told: str) -> str:
+    """Run code in a process that is told these variables of the environment, an empty one not at all."""
+    environment = {name: value for name, value in (os.environ | told).items() if value or name not in told}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def test_an_unknown_command_exits_with_2():
