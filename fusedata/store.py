@@ -136,6 +136,13 @@ def batches(
         yield batch
 
 
+def compact(rows: pl.DataFrame) -> pl.DataFrame:
+    """Copy the texts: as polars filters them, they keep all that they were read with."""
+    copied = pl.from_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    assert isinstance(copied, pl.DataFrame)
+    return copied
+
+
 def count(frame: pl.LazyFrame, *tables: Parts) -> int:
     """Count the rows of a query over `tables`. Raises RunError."""
     return int(collect(frame.select(pl.len()), tables).item())

@@ -23,7 +23,7 @@ from fusedata.candidates import Tables
 from fusedata.dataset import Datasets, Decided, decide, schemas, shaped, sides
 from fusedata.recipe import Recipe
 from fusedata.storage import is_url, read_ahead, read_soon, remove, unwritable
-from fusedata.store import Parts, batches
+from fusedata.store import Parts, batches, compact
 
 SHARE = 40_000
 """Responses whose texts are held at a time."""
@@ -31,8 +31,6 @@ _MOST_SHARES = 400
 """Files that are open at a time."""
 _TOGETHER = 8_000
 """Selected rows that are held, with their texts, until they are written to their files together."""
-_TOGETHER_BYTES = 128 << 20
-"""Bytes that may be held with them: as polars picks texts, they keep all that they were read with."""
 
 _SCANNED = 200_000
 """Rows without texts that are looked through at a time."""
@@ -160,7 +158,7 @@ def _distribute(
                 for batch in _read_through(rows.select("row", *columns), table, height, together):
                     at = np.flatnonzero(is_wanted[batch["row"].to_numpy()])
                     if len(at):
-                        files.add(batch[at], int(batch.estimated_size()))
+                        files.add(batch[at])
             files.flush()
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -183,13 +181,13 @@ class _Files:
         self._folder, self._name, self._places, self._stack = folder, name, places, stack
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
         self._held: list[pl.DataFrame] = []
-        self._count = self._read = 0
+        self._count = 0
 
-    def add(self, rows: pl.DataFrame, read: int) -> None:
-        """Add rows that a share wants; with them the `read` bytes are held that they were read with."""
-        self._held.append(rows)
-        self._count, self._read = self._count + rows.height, self._read + read
-        if self._count >= _TOGETHER or self._read >= _TOGETHER_BYTES:
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add rows that a share wants."""
+        self._held.append(compact(rows))
+        self._count += rows.height
+        if self._count >= _TOGETHER:
             self.flush()
 
     def flush(self) -> None:
@@ -204,7 +202,7 @@ class _Files:
             numbers, starts = np.unique(shares[order], return_index=True)
             for number, (start, end) in zip(numbers.tolist(), pairwise([*starts, len(order)]), strict=True):
                 self._writer(number, there.schema).write_table(there.slice(start, end - start))
-        self._held, self._count, self._read = [], 0, 0
+        self._held, self._count = [], 0
 
     def _writer(self, number: int, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
         if number not in self._writers:

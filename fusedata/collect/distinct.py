@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusedata.collect.rows import EMPTY
+from fusedata.store import compact
 
 _HELD = ("topic", "answer", "tests", "solution")
 
@@ -52,7 +53,7 @@ class Distinct:
         if len(self._blank):
             self.dropped[EMPTY] += int((kept & np.isin(keys, self._blank)).sum())
         others = [name for name in _HELD if name in rows.columns and name != "answer"]
-        part = new.drop("row_key").with_columns(_compact(new.select(others)).get_columns())
+        part = new.drop("row_key").with_columns(compact(new.select(others)).get_columns())
         self._parts.append(part)
         self._names.append(name(part["said"]))
 
@@ -61,7 +62,7 @@ class Distinct:
         keys = rows.select(row_key(rows.columns)).to_series().to_numpy()
         at = np.flatnonzero(self._known.lacks(keys))
         self._known.add(keys[at])
-        self._parts.append(_compact(rows[at]))
+        self._parts.append(compact(rows[at]))
         self.seen += seen
         self.dropped.update(dropped)
 
@@ -135,13 +136,6 @@ def row_key(columns: Collection[str]) -> pl.Expr:
     for seed, name in enumerate(_HELD, start=2):
         key = key.xor(pl.col(name).hash(seed)) if name in columns else key
     return key.alias("row_key")
-
-
-def _compact(rows: pl.DataFrame) -> pl.DataFrame:
-    """Copy the texts: as polars filters them, they keep all that they were read with."""
-    copied = pl.from_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
-    assert isinstance(copied, pl.DataFrame)
-    return copied
 
 
 def _held(name: str, columns: Collection[str]) -> pl.Expr:
