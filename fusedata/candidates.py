@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusedata.errors import RunError
 from fusedata.schema import FLAW_NAMES, FLAWS, RESPONSES, REWARDS, VERDICTS
 from fusedata.store import Parts, Run, batches
 
@@ -33,17 +35,15 @@ class Tables:
         return [table for _, tables in self.named() for table in tables]
 
     @cached_property
-    def numbered(self) -> Mapping[str, Sequence[tuple[pl.LazyFrame, int]]]:
-        """All rows of each table, and how many they are, counted once. Raises RunError.
-
-        `row` is their number over all tables of a stage.
-        """
-        found: dict[str, list[tuple[pl.LazyFrame, int]]] = {}
+    def numbered(self) -> Mapping[str, Sequence["Numbered"]]:
+        """All rows of each table, listed and counted once. Raises RunError."""
+        found: dict[str, list[Numbered]] = {}
         for name, tables in self.named():
             first, found[name] = 0, []
             for table in tables:
-                height = table.height()
-                found[name].append((table.scan(first=first), height))
+                paths = table.paths()
+                height = table.height(paths)
+                found[name].append(Numbered(table, paths, table.scan_paths(paths, first=first), height, first + height))
                 first += height
         return found
 
@@ -51,6 +51,29 @@ class Tables:
         """Give the tables of each source of responses, with those that judge them."""
         each = [[[table] for table in tables] or [[] for _ in self.responses] for _, tables in self.named()]
         return [Tables(self.prompts, *own) for own in zip(*each, strict=True)]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """The rows of a table, with `row`, their number over all tables of a stage."""
+
+    table: Parts
+    paths: Sequence[Path]
+    rows: pl.LazyFrame
+    height: int
+    """How many they are, of all samples."""
+    end: int
+    """The first number that they do not have."""
+
+    def batches(self, query: pl.LazyFrame, together: int) -> Iterator[pl.DataFrame]:
+        """Collect a query over the rows, which keeps `row`, some at a time, in order. Raises RunError.
+
+        As `batches`, and where a part was replaced by a longer one since its rows were counted.
+        """
+        for batch in batches(query, [self.table], together, in_order=True):
+            if batch.height and batch["row"][-1] >= self.end:
+                raise RunError(f"{self.table.folder}: was written to while it was read; read it again.")
+            yield batch
 
 
 def run_tables(run: Run, prompts: pl.DataFrame) -> Tables:
@@ -74,7 +97,7 @@ def candidates(tables: Tables, *, located: bool = False) -> pl.DataFrame:
     """
     with ThreadPoolExecutor(_TOGETHER) as threads:
         numbered, known = threads.submit(lambda: tables.numbered), _Prompts(tables.prompts)
-        held = _Held(sum(height for _, height in numbered.result()["responses"]), screened=bool(tables.flaws))
+        held = _Held(sum(table.height for table in numbered.result()["responses"]), screened=bool(tables.flaws))
         read = partial(_read, known, held, tables, located=located)
         each = list(threads.map(read, range(len(tables.responses))))
     # what is picked from one of many chunks takes four times as long; a column takes the memory that the last one left
@@ -171,13 +194,12 @@ class _Told:
 
 def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, located: bool) -> pl.DataFrame:
     """Read a source: give what is said in words of its responses that count, and hold the rest."""
-    rows, height = tables.numbered["responses"][source]
-    table, places = tables.responses[source], _Places(len(known.ids), height)
-    asked = known.asked(table)
+    table = tables.numbered["responses"][source]
+    asked, places = known.asked(table.table), _Places(len(known.ids), table.height)
     words = {"source_model": pl.Categorical(), **({} if located else {"text_id": pl.String()})}
-    wanted = rows.select("row", *_KNOWN_BY, *(pl.col(name).cast(dtype) for name, dtype in words.items()))
+    wanted = table.rows.select("row", *_KNOWN_BY, *(pl.col(name).cast(dtype) for name, dtype in words.items()))
     found = [pl.DataFrame([known.ids.clear(), *pl.DataFrame(schema=words)])]
-    for read in batches(wanted, [table], _SLICE, in_order=True):
+    for read in table.batches(wanted, _SLICE):
         numbers = known.numbers(read)
         counts = asked[numbers]
         batch, numbers = (read, numbers) if counts.all() else (read.filter(counts), numbers[counts])
@@ -188,8 +210,8 @@ def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, locate
         found.append(pl.DataFrame([known.ids.gather(numbers), *batch.select(words.keys())]))
     standing = places.standing(held.none)
     for stage, told in held.told.items():
-        for judged, _ in tables.numbered[stage][source : source + 1]:  # none where the stage is not asked for
-            for batch in batches(told.judgement.read(judged), getattr(tables, stage), _SLICE, in_order=True):
+        for judged in tables.numbered[stage][source : source + 1]:  # none where the stage is not asked for
+            for batch in judged.batches(told.judgement.read(judged.rows), _SLICE):
                 numbers = known.numbers(batch)
                 at = standing.of(places.of(batch, numbers))
                 holds = held.text[at] == batch["text"].to_numpy()

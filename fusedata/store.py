@@ -74,21 +74,20 @@ class Parts:
         """Read the parts lazily; an empty table where there are none. `first`: with `row`, which counts from there."""
         return self.scan_paths(self.paths(kind), first=first)
 
-    def scan_paths(self, paths: list[Path], *, first: int | None = None) -> pl.LazyFrame:
+    def scan_paths(self, paths: Sequence[Path], *, first: int | None = None) -> pl.LazyFrame:
         """Read these parts of the table lazily."""
         row = {} if first is None else {"row": pl.UInt32()}
         rows = self.read(paths, first=first) if paths else pl.LazyFrame(schema={**row, **self.schema})
         return rows if self.samples is None else rows.filter(pl.col("sample") < self.samples)
 
-    def read(self, paths: list[Path], *, first: int | None = None) -> pl.LazyFrame:
+    def read(self, paths: Sequence[Path], *, first: int | None = None) -> pl.LazyFrame:
         """Read these parts lazily, whatever is in the names of the folders above: no pattern, no `key=value`."""
         options: Any = {"glob": False, "hive_partitioning": False, "row_index_offset": first or 0}
         row = None if first is None else "row"
         return scan(paths, schema=self.schema, row_index_name=row, **options)
 
-    def height(self) -> int:
-        """Count all rows that the parts hold, whatever sample they are of. Raises RunError."""
-        paths = self.paths()
+    def height(self, paths: Sequence[Path]) -> int:
+        """Count all rows that these parts hold, whatever sample they are of. Raises RunError."""
         return count(self.read(paths), self) if paths else 0
 
     def asked(self, prompts: F) -> F:

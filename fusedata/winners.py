@@ -19,11 +19,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fusedata.candidates import Tables
+from fusedata.candidates import Numbered, Tables
 from fusedata.dataset import Datasets, Decided, decide, schemas, shaped, sides
 from fusedata.recipe import Recipe
 from fusedata.storage import is_url, read_ahead, read_soon, remove, unwritable
-from fusedata.store import Parts, batches, compact
+from fusedata.store import batches, compact
 
 SHARE = 40_000
 """Responses whose texts are held at a time."""
@@ -148,14 +148,14 @@ def _distribute(
     """Write the rows of a table that are wanted to the files of their shares. Raises RunError."""
     row, (stage, columns) = wanted
     numbered = tables.numbered[stage]
-    places = [_places(own, row, sum(height for _, height in numbered)) for own in shares]
+    places = [_places(own, row, sum(table.height for table in numbered)) for own in shares]
     is_wanted = np.logical_or.reduce([own != 0 for own in places])
     together = None if "text" in columns else _SCANNED
     try:
         with ExitStack() as stack:
             files = _Files(folder, row, places, stack)
-            for table, (rows, height) in zip(dict(tables.named())[stage], numbered, strict=True):
-                for batch in _read_through(rows.select("row", *columns), table, height, together):
+            for table in numbered:
+                for batch in _read_through(table, columns, together):
                     at = np.flatnonzero(is_wanted[batch["row"].to_numpy()])
                     if len(at):
                         files.add(batch[at])
@@ -164,13 +164,13 @@ def _distribute(
         raise unwritable(folder, error) from error
 
 
-def _read_through(rows: pl.LazyFrame, table: Parts, height: int, together: int | None) -> Iterator[pl.DataFrame]:
-    """Give all rows of a table, `height` in number, as `batches` does, while its next files are read ahead."""
-    seen, ahead = 0, read_ahead(table.paths())
+def _read_through(table: Numbered, columns: Sequence[str], together: int | None) -> Iterator[pl.DataFrame]:
+    """Give all rows of a table, as `batches` does, while its next files are read ahead."""
+    seen, ahead = 0, read_ahead(table.paths)
     next(ahead)
-    for batch in batches(rows, [table], together):
+    for batch in batches(table.rows.select("row", *columns), [table.table], together):
         seen += batch.height
-        ahead.send(seen / height)
+        ahead.send(seen / table.height)
         yield batch
 
 

@@ -1,11 +1,13 @@
 """Candidates: each response with what was said of it, of its own text and by the gold answer of its prompt."""
 
+from itertools import count
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from fusedata.candidates import Tables, candidates
+from fusedata.errors import RunError
 from fusedata.schema import FLAWS, PROMPTS, RESPONSES, REWARDS, VERDICTS
 from fusedata.store import Parts
 
@@ -123,3 +125,25 @@ def test_without_responses_there_are_no_candidates(tmp_path):
     rows = candidates(Tables(prompts_of("a"), [Parts(tmp_path / "responses", RESPONSES)], [], []))
     assert rows.is_empty()
     assert rows.columns == ["prompt_id", "source_model", "sample", "text_id", "passed", "reward"]
+
+
+def test_parts_that_are_written_while_rows_are_counted_are_not_read(tables, monkeypatch):
+    before, listed, late = candidates(tables), Parts.paths, count()
+
+    def growing(table: Parts, kind: str = "*") -> list[Path]:
+        paths, row = listed(table, kind), said("a", next(late) + 3)
+        table.write(f"late-{row['sample']}", pl.DataFrame([{**dict.fromkeys(table.schema), **row}], table.schema))
+        return paths
+
+    monkeypatch.setattr(Parts, "paths", growing)
+    read = Tables(tables.prompts, tables.responses, tables.verdicts, tables.rewards)
+    assert candidates(read).equals(before)
+    assert len(listed(tables.responses[0])) > 2
+
+
+def test_a_part_that_is_replaced_by_a_longer_one_after_the_rows_were_counted_is_to_be_read_again(tables):
+    assert len(tables.numbered["responses"]) == 1
+    longer = [{**dict.fromkeys(RESPONSES), **said("a", sample)} for sample in range(20)]
+    tables.responses[0].write("0", pl.DataFrame(longer, RESPONSES))
+    with pytest.raises(RunError, match=r"responses: was written to while it was read; read it again\."):
+        candidates(tables)
