@@ -18,8 +18,9 @@ class Filters(Model):
     languages: Texts | None = None
     """Keep prompts in these languages: ISO 639-1 codes."""
     min_chars: Count | None = None
+    """Characters of what the user says, in all turns."""
     max_chars: Count | None = None
-    """Characters over all turns."""
+    """Characters of all turns: of the system's and the assistant's, too."""
     max_repetition: Share | None = None
     """Most of the text that may be repetition of itself (`fusedata.texts.repetition`): standing twice is 0.5."""
     near_duplicates: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -54,6 +54,11 @@ def test_other_numbers_are_other_words(number: str) -> None:
     assert tokens(f"{number} dollars").words != ["1", "000", "dollars"]
 
 
+def test_groups_of_two_digits_are_read_and_lists_of_numbers_are_not_taken_for_them() -> None:
+    assert tokens("1,00,000 and 12,34,567.50").words == ["100", "000", "and", "1", "234", "567", "50"]
+    assert tokens("10,20,30 and 7,12,345,6").words == ["10", "20", "30", "and", "7", "12", "345", "6"]
+
+
 def test_long_rows_of_digits_are_read_in_linear_time() -> None:
     assert len(tokens("7" * 200_000).words) == 21
 
@@ -254,3 +259,28 @@ def test_of_the_problems_of_leetcode_only_one_asked_in_arena_hard_and_one_defini
     problems = rows(shared / "corpora/code/LeetCodeDataset-v0.2.0-train.jsonl.gz")
     found = {row["task_id"]: match.benchmark for row in problems if (match := real.find(row["query"]))}
     assert found == {"median-of-two-sorted-arrays": "arena-hard", "find-k-pairs-with-smallest-sums": "mbpp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "least"),
+    [("gsm8k", 13, 0.995), ("gsm8k", 26, 1), ("math-500", 26, 0.94), ("humaneval", 26, 0.97), ("arena-hard", 26, 0.99)],
+)
+def test_parts_of_real_items_inside_other_text_are_found(
+    name: str, words: int, least: float, real: Index, shared: Path
+) -> None:
+    file, column = REAL[name]
+    parts = [
+        " ".join(said[start : start + words])
+        for row in rows(shared / "corpora" / file)
+        for said in [tokens(row[column]).words]
+        for start in range(0, len(said) - words + 1, words // 2)
+    ]
+    assert len(parts) > 500
+    found = sum(real.find(f"Remember this: {part} … and so on.") is not None for part in parts)
+    assert found / len(parts) >= least
+
+
+def test_a_part_of_a_formula_is_found() -> None:
+    problem = r"Let $f(x) = \frac{3x-2}{x-2}$ and $g(x) = \sqrt{x} + 4$. What is the value of $f(g(9))$?"
+    index = Index([Item("math", "1", problem)])
+    assert index.find(r"He asks: $f(x) = \frac{3x-2}{x-2}$ and $g(x) = \sqrt{x}") is not None

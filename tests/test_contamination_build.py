@@ -245,6 +245,21 @@ def test_a_planted_prompt_is_dropped_with_benchmark_item_and_text(recipe: Recipe
     assert dropped(tmp_path / "run") == [("in benchmark gsm8k", f"row 0: {text}")]
 
 
+def test_a_benchmark_in_another_turn_or_the_system_prompt_is_found(folder: Path, tmp_path: Path) -> None:
+    ask = {"role": "user", "content": "Now a sum with the same numbers, please."}
+    turns: list[list[dict[str, str]]] = [
+        [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": f"Try this: {DUCKS}"}, ask],
+        [{"role": "system", "content": DUCKS}, ask],
+        [{"role": "system", "content": "You are kind."}, ask],
+    ]
+    rows = [{"turns": turn, "answer": str(n)} for n, turn in enumerate(turns)]
+    path = write_corpus(tmp_path / "rows.jsonl", rows)
+    corpus = {"id": "test/turns", "path": str(path), "prompt": "turns", "answer": "answer", "license": "mit"}
+    recipe = recipe_over(path, corpora=[corpus])
+    held_against(recipe, folder).run(tmp_path / "run")
+    assert len(dropped(tmp_path / "run")) == 2
+
+
 def test_the_report_tells_counts_revisions_and_what_was_not_checked(
     recipe: Recipe, folder: Path, tmp_path: Path
 ) -> None:

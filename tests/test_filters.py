@@ -13,6 +13,7 @@ def prompts(*rows: tuple[str, str | None]) -> pl.DataFrame:
             "prompt_id": [f"id{place}" for place in range(len(rows))],
             "messages": [[{"role": "user", "content": text}] for text, _ in rows],
             "text": [text for text, _ in rows],
+            "turns": [text for text, _ in rows],
             "topic": [topic for _, topic in rows],
         },
         schema=CANDIDATES,
@@ -33,6 +34,13 @@ def test_length_is_counted_in_characters():
         Filters(min_chars=3, max_chars=5), ("诗诗", None), ("abc", None), ("abcde", None), ("abcdef", None)
     )
     assert found == [("too short", "2 characters"), (None, None), (None, None), ("too long", "6 characters")]
+
+
+def test_a_long_answer_between_counts_and_a_long_system_prompt_makes_no_prompt_longer():
+    turns = prompts(("short", None)).with_columns(turns=pl.lit("You are kind.\n\nshort"))
+    (least,), (most,) = make_filters(Filters(min_chars=6)), make_filters(Filters(max_chars=10))
+    assert least(turns).rows() == [("too short", "5 characters")]
+    assert most(turns).rows() == [("too long", "20 characters")]
 
 
 def test_the_label_comes_before_the_text():

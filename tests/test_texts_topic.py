@@ -1,6 +1,8 @@
 """What a prompt is about, told from its text; floors on real labelled prompts."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,14 @@ from fusedata.texts.topic import topic
         ("谁发明了万维网？", "other"),
         ("生成一个移动应用程序的名称。", "other"),
         ("", "other"),
+        ("How do I remove rust from a bike?", "other"),
+        ("Where do pandas live, and what do they eat?", "other"),
+        ("Explain angular momentum to a child.", "other"),
+        ("My blood test shows a high sed rate. What does it mean?", "other"),
+        ("Write a web server in Rust.", "code"),
+        ("How do I merge two tables in pandas?", "code"),
+        ("Use sed to replace a word in every file.", "code"),
+        ("用rust写一个网页服务器", "code"),
     ],
 )
 def test_a_prompt_has_a_topic(text, told):
@@ -64,3 +74,10 @@ def test_few_chinese_teasers_are_code_or_mathematics(shared):
     rows = json.loads((shared / "corpora/instructions/ruozhiba_qa2449_gpt4t.json").read_text())
     told = [topic(row["instruction"]).topic for row in rows]
     assert told.count("other") / len(told) > 0.98
+
+
+def test_precision_and_recall_on_all_labelled_sets_keep_their_marks_in_english_and_chinese(shared):
+    script = Path(__file__).parents[1] / "benchmarks/topics.py"
+    result = subprocess.run([sys.executable, script, shared / "corpora"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "all, zh" in result.stdout

@@ -45,12 +45,13 @@ def places(profile: Profile, *, fetched: bool) -> Places:
 def held_against(items: Sequence[Item], settings: Decontamination) -> list[PromptFilter]:
     """Give the filter that drops prompts with text of `items`: `detail` is the item and the text in common.
 
-    None, where there are none. It is of no use to another process, where words have other hashes.
+    What the user says is held against them, then all turns. No filter, where there are no items. It is of no use to another process, where words have other hashes.
     """
     index = Index(items, words=settings.words, characters=settings.characters)
 
     def looked_up(prompts: pl.DataFrame) -> pl.DataFrame:
-        matches = [index.find(text) for text in prompts["text"]]
+        said = prompts.select("text", "turns").iter_rows()
+        matches = [index.find(text) or (index.find(turns) if turns != text else None) for text, turns in said]
         reasons = [match and REASON + match.benchmark for match in matches]
         details = [match and _detail(match) for match in matches]
         return pl.DataFrame({"reason": reasons, "detail": details}, schema={"reason": pl.String, "detail": pl.String})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from fusedata.collect.protocol import PromptFilter
-from fusedata.collect.turns import said_turns, user_text
+from fusedata.collect.turns import said_turns, turn_texts
 from fusedata.corpus import Corpus
 
 _BATCH = 8_000
@@ -42,7 +42,7 @@ def _candidates(rows: pl.DataFrame, corpus: Corpus, *, plain: bool) -> pl.DataFr
     """Give CANDIDATES, `corpus`, and what `gold.gold_check` reads."""
     by = "tests" if corpus.tests else "answer" if corpus.answer else None
     known = {"messages": said_turns(plain=plain), "corpus": pl.lit(corpus.id), "judged_by": pl.lit(by, pl.String)}
-    return rows.with_columns(**known).with_columns(text=user_text()).drop("said")
+    return rows.with_columns(**known).with_columns(**turn_texts()).drop("said")
 
 
 def _by_reason(dropped: list[list[pl.DataFrame]]) -> Dropped:

@@ -11,12 +11,14 @@ from fusedata.texts.repetition import repetition
 from fusedata.texts.similar import NearDuplicates
 from fusedata.texts.topic import topic
 
-RULES = 1
-"""Raised when a filter, or what it asks of `texts`, tells prompts apart by other rules: PROMPTS are then made anew."""
+RULES = 2
+"""Raised when a filter, what it asks of `texts`, or `contamination` tells prompts apart by other rules: PROMPTS are then
+made anew."""
 
 Found = tuple[str, str] | None
 """Reason and detail; None: the prompt stays."""
-_Look = Callable[[str, str | None], Found]
+_Look = Callable[[str, str | None, str], Found]
+"""Looks at CANDIDATES' `text`, `topic` and `turns`."""
 _VERDICT = pl.Schema({"reason": pl.String(), "detail": pl.String()})
 
 
@@ -48,7 +50,7 @@ def near_duplicates(threshold: float) -> PromptFilter:
 
 def _each(looks: list[_Look]) -> PromptFilter:
     def looked(prompts: pl.DataFrame) -> pl.DataFrame:
-        rows = prompts.select("text", "topic").iter_rows()
+        rows = prompts.select("text", "topic", "turns").iter_rows()
         return _frame([next((found for look in looks if (found := look(*row))), None) for row in rows])
 
     return looked
@@ -61,11 +63,10 @@ def _frame(found: list[Found]) -> pl.DataFrame:
 def _length(filters: Filters) -> _Look | None:
     least, most = filters.min_chars or 0, filters.max_chars or float("inf")
 
-    def length(text: str, _: str | None) -> Found:
-        chars = len(text)
-        if least <= chars <= most:
-            return None
-        return ("too short" if chars < least else "too long"), f"{chars} characters"
+    def length(text: str, _: str | None, turns: str) -> Found:
+        if len(text) < least:
+            return "too short", f"{len(text)} characters"
+        return ("too long", f"{len(turns)} characters") if len(turns) > most else None
 
     return length if filters.min_chars or filters.max_chars else None
 
@@ -73,7 +74,7 @@ def _length(filters: Filters) -> _Look | None:
 def _language(filters: Filters) -> _Look | None:
     wanted = filters.languages
 
-    def spoken(text: str, _: str | None) -> Found:
+    def spoken(text: str, _: str | None, __: str) -> Found:
         found = language(text)
         return (f"language {found}", found) if found and wanted and found not in wanted else None
 
@@ -83,7 +84,7 @@ def _language(filters: Filters) -> _Look | None:
 def _topic(filters: Filters) -> _Look | None:
     wanted = filters.topics
 
-    def about(text: str, label: str | None) -> Found:
+    def about(text: str, label: str | None, _: str) -> Found:
         name, by = (label, "") if label else topic(text)
         if not wanted or name in wanted:
             return None
@@ -96,7 +97,7 @@ def _topic(filters: Filters) -> _Look | None:
 def _repetition(filters: Filters) -> _Look | None:
     most = filters.max_repetition
 
-    def repeats(text: str, _: str | None) -> Found:
+    def repeats(text: str, _: str | None, __: str) -> Found:
         share = repetition(text) if most is not None else 0
         return ("repetition", f"{share:.2f} of it") if share > (most or 0) else None
 

@@ -9,6 +9,7 @@ CANDIDATES = pl.Schema(
         "prompt_id": pl.String(),
         "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
         "text": pl.String(),  # what the user says, all turns of the user joined by an empty line
+        "turns": pl.String(),  # what is said in all turns, of the system and the assistant, too, joined likewise
         "topic": pl.String(),  # "code", "math" or "other" by the corpus's label; null: it has none
     }
 )

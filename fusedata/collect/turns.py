@@ -45,11 +45,12 @@ def said_turns(*, plain: bool) -> pl.Expr:
     return pl.col("said").str.json_decode(MESSAGES)
 
 
-def user_text() -> pl.Expr:
-    """What the user says, all turns of `messages`."""
+def turn_texts() -> dict[str, pl.Expr]:
+    """`text` and `turns` of CANDIDATES, of the column `messages`."""
     turn = pl.element().struct
-    said = turn.field("content").filter(turn.field("role") == "user")
-    return pl.col("messages").list.eval(said).list.join("\n\n")
+    all_of_it = turn.field("content")
+    said = {"text": all_of_it.filter(turn.field("role") == "user"), "turns": all_of_it}
+    return {name: pl.col("messages").list.eval(each).list.join("\n\n") for name, each in said.items()}
 
 
 def said(rows: pl.DataFrame, corpus: Corpus) -> list[str | None]:

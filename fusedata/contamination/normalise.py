@@ -14,6 +14,7 @@ _UNSPACED = re.compile(
 _LABEL = re.compile(r"^[ \t]*\(?[a-j][).:][ \t]+", re.MULTILINE)
 _APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
 _NO_CENTS = re.compile(r"(?<=\d)[.,]0{1,2}(?![\d.,]\d|\d)")
+_LAKHS = re.compile(r"(?<![\d,])\d{1,2}(?:,\d\d)+,(?=\d{3}(?![\d,]))")
 _TOKEN = re.compile(r"\d{1,3}(?=(?:\d{3}){0,20}(?!\d))|[^\W\d_]+")
 _MEANINGLESS = re.compile(r"[^\w+*/%<>=^|&-]|_")
 
@@ -31,7 +32,7 @@ def tokens(text: str) -> Tokens:
 
     Unicode NFKC, case, blanks, punctuation, invisible characters and the letters before choices ("B) …") make no
     difference. Numbers are cut into groups of three digits, and a fraction of one or two zeros is dropped: 1000,
-    1,000, 1 000, 1.000,00 and their full-width forms are the same two words. Of a longer row of digits than 63, the
+    1,000, 1 000, 1.000,00 and their full-width forms are the same two words, 1,00,000 the two of 100,000. Of a longer row of digits than 63, the
     last 63 count.
     """
     text, spaced = folded(text), True
@@ -43,8 +44,14 @@ def tokens(text: str) -> Tokens:
         text = _APOSTROPHE.sub("", text)
     if ".0" in text or ",0" in text:
         text = _NO_CENTS.sub("", text)
+    if "," in text:
+        text = _LAKHS.sub(_together, text)
     words: list[str] = _TOKEN.findall(text)
     return Tokens(words, None if spaced else [is_unspaced(word) for word in words])
+
+
+def _together(number: re.Match[str]) -> str:
+    return number[0].replace(",", "")
 
 
 def is_unspaced(word: str) -> bool:

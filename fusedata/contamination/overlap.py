@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from sys import intern
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ PHRASE = 0.4
 BOILERPLATE = 3
 """A phrase in so many items of one benchmark belongs to its format: its words tell nothing."""
 TELLING = 0.5
-"""The share of an n-gram that different words must make up which are no numbers and no boilerplate."""
+"""The share of an n-gram that different pairs of neighbouring words must make up, a pair counted as a word: neither two
+numbers nor two words of boilerplate. Formulas and programs tell something by how few words follow each other."""
 
 _SPARSE = 32  # entries of a table of first bits for each hash: most n-grams are looked up no further
 _BASE = 0x9E3779B97F4A7C15  # any odd number: it has an inverse modulo 2**64
@@ -127,11 +129,15 @@ class Index:
                     yield found
 
     def _tells(self, found: _Found, place: int, least: int) -> bool:
-        """Say whether a run that is at least as long as an n-gram has enough words that tell something."""
+        """Say whether a run is as long as an n-gram, and has enough pairs of words that tell something."""
         words = self._tokens[found.number][place : place + found.length]
         plain = self._phrases.covered(found.number)[place : place + found.length]
-        telling = {word for word, common in zip(words, plain, strict=True) if not common and not word.isdecimal()}
-        weight = sum(self._character if is_unspaced(word) else self._word for word in telling)
+        telling = {
+            (word, after)
+            for (word, after), common in zip(pairwise(words), pairwise(plain), strict=True)
+            if not all(common) and not (word.isdecimal() and after.isdecimal())
+        }
+        weight = sum(self._character if is_unspaced(after) else self._word for _, after in telling)
         return found.length >= least and weight >= TELLING * self._whole
 
     def _extended(self, words: list[str], number: int, start: int, place: int) -> tuple[_Found, int]:

@@ -35,14 +35,24 @@ _THING = (
     r"|shaders?|makefile|compiler|kernel module|command[- ]line|smart contracts?|macros?)"
 )
 _LANGUAGES = (
-    r"python\d?|pytorch|javascript|typescript|node\.?js|react(?:js)?|vue\d?|nextjs|angular|svelte\w*|jquery|c\+\+|c#|\.net|vb\.?net|vba|vbs"
-    r"|php|laravel|symfony|drupal|wordpress|golang|kotlin|scala|haskell|ocaml|perl|bash|shell ?script|powershell|matlab|octave"
-    r"|fortran|cobol|lua\w*|gdscript|mysql|postgres\w*|sqlite\d?|sql|nosql|mongodb|html5?|css|tailwind|bootstrap|xaml"
-    r"|django|flask|fastapi|streamlit|gradio|pandas(?! are)|numpy|sklearn|scikit-learn|tensorflow|keras|jax|huggingface|matplotlib"
-    r"|seaborn|docker\w*|kubernetes|kubectl|promql|terraform|nginx|git|github|ffmpeg|awk|grep|sed|cron|crontab|systemctl"
-    r"|opengl|glsl|hlsl|cuda|verilog|systemverilog|vhdl|cocotb|hls|nasm|x86(?:-64)?|assembly|arduino|openxml|selenium"
-    r"|beautiful ?soup|scrap(?:e|ing|er)|pyqt\d?|pyside\d?|tkinter|jetpack compose|android studio|xcode|autolisp|nix-shell|nixpkgs"
-    r"|rust|swiftui|solidity|ethereum|unity3d|godot|roblox|langchain|gherkin|spring ?boot|lambda function|openai api|r code|r shiny|svg|jest|npm|odoo|ecmascript|onnx|jq|gams|tidyverse|ggplot2?|haskell|elixir|erlang|clojure|julia code|java ?stream"
+    r"python\d?|pytorch|javascript|typescript|node\.?js|vue\d?|nextjs|svelte\w*|jquery|c\+\+|c#|\.net|vb\.?net|vba|vbs"
+    r"|php|laravel|symfony|drupal|wordpress|golang|kotlin|haskell|ocaml|perl|shell ?script|powershell|matlab|fortran"
+    r"|cobol|gdscript|mysql|postgres\w*|sqlite\d?|sql|nosql|mongodb|html5?|css|tailwind|xaml|django|fastapi|streamlit"
+    r"|gradio|numpy|sklearn|scikit-learn|tensorflow|keras|huggingface|matplotlib|seaborn|kubernetes|kubectl|promql|nginx"
+    r"|git|github|ffmpeg|awk|grep|cron|crontab|systemctl|opengl|glsl|hlsl|cuda|verilog|systemverilog|vhdl|cocotb|hls|nasm"
+    r"|x86(?:-64)?|arduino|openxml|beautiful ?soup|pyqt\d?|pyside\d?|tkinter|jetpack compose|android studio|xcode"
+    r"|autolisp|nix-shell|nixpkgs|swiftui|unity3d|godot|langchain|spring ?boot|lambda function|openai api|r code|r shiny"
+    r"|svg|npm|odoo|ecmascript|onnx|jq|gams|tidyverse|ggplot2?|erlang|clojure|julia code|java ?stream|reactjs|docker\w*|bash|octave|jax|terraform|solidity|ethereum|roblox"
+)
+_HOMONYMS = (
+    "react|angular|scala|lua|bootstrap|flask|pandas|sed|assembly|selenium|scrap(?:e|ing|er)|rust|gherkin|jest|elixir"
+)
+"""Tools that are other things as well (rust on a bike, pandas in a zoo), but not where they stand among Chinese."""
+_MEANT = (
+    r"\b(?:in|using|with|for) (?:React|Angular|Scala|Lua|Bootstrap|Flask|Pandas|Selenium|Rust|Jest|Elixir)\b"
+    rf"|\b[Uu]s(?:e|ing) (?:{_HOMONYMS})\b|\b[Ii]n (?:pandas|lua|scala|react)\b"
+    r"|\b(?i:scrap(?:e|ing|er)\b[^.!?\n]{0,30}\b(?:data|web\w*|sites?|pages?|urls?))"
+    rf"|[{HAN}]{{2}} ?(?i:{_HOMONYMS})(?![a-z])|(?<![a-z])(?i:{_HOMONYMS}) ?[{HAN}]{{2}}"
 )
 _CODE: Final[_Patterns] = (
     (2, re.compile(r"^[ \t]*(?:```|~~~)[ \t]*(?!math|latex|text|markdown)\w+", re.MULTILINE)),
@@ -56,6 +66,8 @@ _CODE: Final[_Patterns] = (
         ),
     ),
     (2, re.compile(rf"(?<![A-Za-z0-9_./-])(?:{_LANGUAGES})(?![A-Za-z0-9_+#])", re.IGNORECASE)),
+    (1, re.compile(rf"(?<![A-Za-z0-9_./-])(?:{_HOMONYMS})(?![A-Za-z0-9_+#])", re.IGNORECASE)),
+    (2, re.compile(_MEANT)),
     (1, re.compile(r"\b(?:json|yaml|xml|java|swift|ruby|scheme|excel|linux|ubuntu|unix|windows service|api|apis|in c|in r|in go|c code|sql\w*|dataframes?|repl|shell|terminal|github|csv|server|debug\w*|database|url|array)\b", re.IGNORECASE)),
     (1, re.compile(r"\b(?:program(?:ming|mer|s)?|coding|software|scripts?|app|application|class|code|compil\w+|runtime|library|module|package|method)\b", re.IGNORECASE)),
     (2, re.compile(rf"\b{_ASKED}\b[^.!?\n]{{0,70}}?\b{_THING}", re.IGNORECASE)),
