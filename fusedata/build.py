@@ -25,6 +25,7 @@ from fusedata.opening import write_run
 from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile, effective
 from fusedata.recipe import Correctness, Recipe
+from fusedata.reward.deferred import Deferred
 from fusedata.reward.models import make_reward
 from fusedata.reward.protocol import RewardModel
 from fusedata.sample.engines import make_engine
@@ -102,7 +103,7 @@ class Build:
         recipe = self.recipe(limit)
         _check_stages(force)
         engines = {model.id: self.make_engine(model, self.profile) for model in recipe.source_models}
-        scorer = self.make_reward(recipe.reward, self.profile.reward) if recipe.reward else None
+        scorer = self._scorer(recipe)
         out = out.absolute() if self.on_ray else out  # workers are in folders of their own
         with self._opened(out, recipe, shard) as run, self._cluster(recipe, run) as cluster:
             with self.open_check(recipe.correctness, self.profile) as check:
@@ -128,6 +129,13 @@ class Build:
                 if not (run.writer.last() and is_complete(work.run, recipe, work.prompts)):
                     return None
             return work.publish(self.asked, self.profile)
+
+    def _scorer(self, recipe: Recipe) -> RewardModel | None:
+        if recipe.reward is None:
+            return None
+        make = partial(self.make_reward, recipe.reward, self.profile.reward)
+        is_carried = not recipe.source_models and recipe.reward.carried_by_all(recipe.corpora)
+        return Deferred(recipe.reward.model, make) if is_carried else make()
 
     @contextmanager
     def _opened(self, out: Path, recipe: Recipe, shard: Shard | None) -> Iterator[Run]:

@@ -210,10 +210,16 @@ def _scoring(
     held: Mapping[str, int | None],
     measured: Trial | None,
 ) -> list[Work]:
-    """Reckon the reward model's work: every sampled response, and one carried by each prompt of a corpus that does."""
-    if recipe.reward is None:
+    """Reckon the reward model's work: every sampled response, and one carried by each prompt of a corpus that does.
+
+    Carried responses whose rewards are carried as well are not scored.
+    """
+    reward = recipe.reward
+    if reward is None:
         return []
-    carried = [held[corpus.id] for corpus in recipe.corpora if corpus.responses]
+    carried = [held[c.id] for c in recipe.corpora if c.responses and not reward.carried_by(c)]
+    if not sampled and not carried:
+        return []
     asked = [*(work.requests for work in sampled), *carried]
     read = [total((work.prompt_tokens, work.completion_tokens)) for work in sampled]
     read += [None if n is None else n * (PROMPT_TOKENS + COMPLETION_TOKENS) for n in carried]
@@ -221,7 +227,7 @@ def _scoring(
     rate = found.rows_per_second * found.prompt_tokens if found and found.rows_per_second else host.throughput
     gpus = None if host.server else int(host.device != "cpu")
     counts = (None, 1, total(asked), 0, total(read), None, None)
-    return [Work(recipe.reward.model, *counts, rate, gpus, _side_by_side(profile, gpus, profile.ray.rewards))]
+    return [Work(reward.model, *counts, rate, gpus, _side_by_side(profile, gpus, profile.ray.rewards))]
 
 
 def _done(root: Path | None, model: SourceModel) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from fusedata import __version__
 from fusedata.collect import filters
-from fusedata.collect.carried import carried_label, carried_reward
+from fusedata.collect.carried import carried_label
 from fusedata.collect.locate import Located
 from fusedata.corpus import Corpus
 from fusedata.differences import differences
@@ -151,7 +151,7 @@ def _made_from(
 
 def _carried_rewards(corpora: Sequence[tuple[Corpus, Located]], recipe: Recipe) -> dict[str, dict[str, object]]:
     """What rewards depend on where the corpus gives them."""
-    held = {carried_label(corpus): carried_reward(corpus, recipe.reward) for corpus, _ in corpora}
+    held = {carried_label(corpus): recipe.reward.carried_by(corpus) if recipe.reward else None for corpus, _ in corpora}
     return {label: {"carried": reward.model_dump()} for label, reward in held.items() if reward}
 
 

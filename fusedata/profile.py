@@ -9,6 +9,7 @@ from fusedata.assets import asset
 from fusedata.config import Model, find, load, validate
 from fusedata.corpus import Corpus, Count, Text, rebased, rebased_path
 from fusedata.curation import Screen
+from fusedata.errors import ConfigError
 from fusedata.recipe import Recipe, Reward, SourceModel
 from fusedata.rules import Gap
 
@@ -253,6 +254,10 @@ def effective(recipe: Recipe, profile: Profile) -> Recipe:
     if profile.stand_in is None:
         return recipe
     data = {**recipe.model_dump(), **_stand_in(recipe, profile.stand_in)}
+    alone = len(data["source_models"]) == 1 and not any(corpus["responses"] for corpus in data["corpora"])
+    if recipe.dpo and recipe.dpo.target and alone:
+        told = f"{recipe.name} compares a target with other models, and one stand-in answers for all of them"
+        raise ConfigError(f"profile {profile.name}: {told}; name another --profile, or add a stand-in to a copy of it.")
     return validate(Recipe, data, f"recipe {recipe.name} under profile {profile.name}")
 
 
@@ -267,10 +272,11 @@ def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
     }
     if recipe.screen and stand_in.screen:
         changed["screen"] = stand_in.screen.model_dump()
-    if recipe.reward and stand_in.reward:
-        changed["reward"] = stand_in.reward.model_dump()
+    scorer = recipe.reward
+    if recipe.reward and stand_in.reward and (models or not recipe.reward.carried_by_all(corpora)):
+        scorer = stand_in.reward
+        changed["reward"] = scorer.model_dump()
     if recipe.dpo and recipe.dpo.reward_gap and stand_in.reward_gap:
-        scorer = stand_in.reward or recipe.reward
         made_for = {"reward_gap_model": scorer.model} if scorer else {}
         changed["dpo"] = {**recipe.dpo.model_dump(), "reward_gap": stand_in.reward_gap, **made_for}
     if recipe.dpo and recipe.dpo.target and recipe.dpo.target not in {m.id for m in models}:

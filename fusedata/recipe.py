@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
@@ -18,7 +18,7 @@ from pydantic import (
 
 from fusedata.assets import asset
 from fusedata.config import Location, Model, find, load
-from fusedata.corpus import Corpus, Count, Text, rebased
+from fusedata.corpus import CarriedReward, Corpus, Count, Text, rebased
 from fusedata.curation import Decontamination, Filters, Screen
 from fusedata.publishing import Publish
 from fusedata.rules import ARMORM, Dpo, Sft, Split
@@ -95,6 +95,17 @@ class Reward(Model):
         if weights is not None and info.data.get("output") is not None:
             raise ValueError("stands beside `output`: say one or the other")
         return weights
+
+    def carried_by(self, corpus: Corpus) -> CarriedReward | None:
+        """Give the rewards that `corpus` carries and that count here: those of this model, as the model gives them."""
+        held = corpus.responses.reward if corpus.responses else None
+        if held is None or self.output is not None or self.weights is not None:
+            return None
+        return held if held.model == self.model else None
+
+    def carried_by_all(self, corpora: Sequence[Corpus]) -> bool:
+        """Whether all responses that `corpora` carry come with rewards that count here."""
+        return all(corpus.responses is None or self.carried_by(corpus) for corpus in corpora)
 
 
 class Recipe(Model):

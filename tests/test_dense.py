@@ -15,8 +15,9 @@ from fusedata.errors import ConfigError
 from fusedata.inspect_ import opened, overview
 from fusedata.inspect_rows import known, samples
 from fusedata.ledger import reward_tolerance
-from fusedata.profile import Profile
+from fusedata.profile import Profile, find_profile, load_profile
 from fusedata.recipe import Recipe, find_recipe, load_recipe
+from fusedata.reward.protocol import Item
 from fusedata.schema import KEY
 from fusedata.select import near_limits
 from fusedata.status import status
@@ -223,9 +224,37 @@ class Unasked(HashReward):
         raise AssertionError("these responses have rewards already")
 
 
+def without_decontamination(name: str) -> Recipe:
+    made = load_recipe(find_recipe(name))
+    return made.model_copy(update={"decontamination": made.decontamination.model_copy(update={"enabled": False})})
+
+
+def test_binarised_ultrafeedback_keeps_its_rewards_under_the_local_profile_and_asks_for_no_weights(shared, tmp_path):
+    local = load_profile(find_profile("local")).model_copy(update={"corpora": str(shared / "corpora" / "hub_layout")})
+
+    def no_weights(*_):
+        raise AssertionError("nothing is left to score")
+
+    build = Build(without_decontamination("ultrafeedback-armorm"), local, make_reward=no_weights)
+    assert build.plan(tmp_path / "run").work == ()
+    assert build.run(tmp_path / "run").dpo.height > 100
+
+
+def test_a_reward_that_a_corpus_lacks_is_asked_of_the_model(tmp_path):
+    rows = [{"q": f"Say {n}.", "all": ["Yes.", "No."], "rewards": [0.1, 0.2] if n else [0.1, None]} for n in range(4)]
+    path = write_corpus(tmp_path / "rows.jsonl", rows)
+    held = {"column": "rewards", "model": HashReward.name}
+    responses = {"column": "all", "source_model": "some/model", "reward": held}
+    corpus = {"id": "test/carried", "path": str(path), "prompt": "q", "sampled": False, "responses": responses}
+    asked = recipe_over(path, corpora=[corpus], source_models=[], correctness=None, dpo={"same_source_model": False})
+    built = Build(asked, Profile(name="p"), make_reward=lambda *_: HashReward()).run(tmp_path / "run")
+    lacking = built.dpo.filter(pl.col("prompt").list.last().struct.field("content") == "Say 0.")
+    expected = HashReward().score([Item(({"role": "user", "content": "Say 0."},), "No.")])[0].score
+    assert expected in {*lacking["chosen_reward"], *lacking["rejected_reward"]}
+
+
 def test_binarised_ultrafeedback_is_what_its_corpus_says_chosen_and_rejected_are(shared, tmp_path):
-    made = load_recipe(find_recipe("ultrafeedback-armorm"))
-    made = made.model_copy(update={"decontamination": made.decontamination.model_copy(update={"enabled": False})})
+    made = without_decontamination("ultrafeedback-armorm")
     profile = Profile(name="p", corpora=str(shared / "corpora" / "hub_layout"))
     built = Build(made, profile, make_reward=lambda *_: Unasked()).run(tmp_path / "run")
     files = shared / "corpora" / "hub_layout" / made.corpora[0].id.replace("/", "__") / "data" / "train-*.parquet"

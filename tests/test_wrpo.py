@@ -246,6 +246,12 @@ def test_a_stand_in_for_the_source_models_stands_in_for_the_target_too():
     assert (made.dpo.target, [model.id for model in made.source_models]) == ("small/two", ["small/one", "small/two"])
 
 
+def test_one_stand_in_for_target_and_source_models_is_refused_with_the_profiles_name():
+    one = Profile(name="p", stand_in=StandIn(source_models=(SourceModel(id="small/one"),)))
+    with pytest.raises(ConfigError, match="profile p: wrpo compares a target with other models, and one stand-in"):
+        effective(load_recipe(find_recipe("wrpo")), one)
+
+
 def test_the_shipped_recipe_samples_ten_sources_and_one_target_five_times_one_to_two():
     made = load_recipe(find_recipe("wrpo"))
     assert len(made.source_models) == 11

@@ -13,7 +13,6 @@ from fusedata.collect.rows import SAID, is_plain, kept_rows, read_rows
 from fusedata.collect.turns import last_answer, read_said, turn_keys
 from fusedata.corpus import Carried, CarriedReward, Corpus
 from fusedata.errors import CorpusError
-from fusedata.recipe import Reward
 from fusedata.schema import KEY, RESPONSES, REWARDS, prompt_id, text_id
 
 
@@ -27,14 +26,6 @@ class Answers(NamedTuple):
 def carried_label(corpus: Corpus) -> str:
     """Name the source of the responses that `corpus` carries."""
     return f"{corpus.id} (carried)"
-
-
-def carried_reward(corpus: Corpus, reward: Reward | None) -> CarriedReward | None:
-    """Give the rewards of a corpus that count under `reward`: those of the same model, as the model gives them."""
-    held = corpus.responses.reward if corpus.responses else None
-    if held is None or reward is None or reward.output is not None or reward.weights is not None:
-        return None
-    return held if held.model == reward.model else None
 
 
 def carried(

@@ -45,7 +45,8 @@ def places(profile: Profile, *, fetched: bool) -> Places:
 def held_against(items: Sequence[Item], settings: Decontamination) -> list[PromptFilter]:
     """Give the filter that drops prompts with text of `items`: `detail` is the item and the text in common.
 
-    What the user says is held against them, then all turns. No filter, where there are no items. It is of no use to another process, where words have other hashes.
+    What the user says is held against them, then all turns. No filter, where there are no items. It is of no use to
+    another process, where words have other hashes.
     """
     index = Index(items, words=settings.words, characters=settings.characters)
 

@@ -12,8 +12,8 @@ from fusedata.texts.similar import NearDuplicates
 from fusedata.texts.topic import topic
 
 RULES = 2
-"""Raised when a filter, what it asks of `texts`, or `contamination` tells prompts apart by other rules: PROMPTS are then
-made anew."""
+"""Raised when prompts are told apart by other rules, here or in what is asked of `texts` and `contamination`: PROMPTS
+are then made anew."""
 
 Found = tuple[str, str] | None
 """Reason and detail; None: the prompt stays."""

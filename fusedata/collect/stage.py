@@ -8,7 +8,7 @@ import orjson
 import polars as pl
 
 from fusedata.assets import asset
-from fusedata.collect.carried import carried, carried_label, carried_reward
+from fusedata.collect.carried import carried, carried_label
 from fusedata.collect.decontamination import held_against, report
 from fusedata.collect.filters import make_filters, near_duplicates
 from fusedata.collect.gold import GoldCheck, gold_check
@@ -134,7 +134,8 @@ def carry(run: Run, corpus: Corpus, located: Located, asked: Reward | None) -> C
 
     What it gives raises CorpusError, RunError.
     """
-    source, reward, prompts = corpus.responses, carried_reward(corpus, asked), run.parts("prompts", "", PROMPTS).scan()
+    source, reward = corpus.responses, asked.carried_by(corpus) if asked else None
+    prompts = run.parts("prompts", "", PROMPTS).scan()
     if source is None:
         return None
     label = carried_label(corpus)

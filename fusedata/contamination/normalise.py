@@ -32,8 +32,8 @@ def tokens(text: str) -> Tokens:
 
     Unicode NFKC, case, blanks, punctuation, invisible characters and the letters before choices ("B) …") make no
     difference. Numbers are cut into groups of three digits, and a fraction of one or two zeros is dropped: 1000,
-    1,000, 1 000, 1.000,00 and their full-width forms are the same two words, 1,00,000 the two of 100,000. Of a longer row of digits than 63, the
-    last 63 count.
+    1,000, 1 000, 1.000,00 and their full-width forms are the same two words, 1,00,000 the two of 100,000. Of a longer
+    row of digits than 63, the last 63 count.
     """
     text, spaced = folded(text), True
     if not text.isascii():
