@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fusedata.config import Model
+from fusedata.contamination.benchmarks import DATASETS
 from fusedata.corpus import Count, Text, Texts
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -46,7 +47,17 @@ class Decontamination(Model):
     enabled: bool = True
     benchmarks: tuple[Text, ...] = ()
     """Names of benchmarks; empty: all that fusedata knows."""
+    revisions: dict[str, Text] = Field(default={})
+    """The commit of a benchmark's dataset to read, by its id on the hub; others are read as `fusedata` pins them, else
+    the newest."""
     words: Count = 13
     """Consecutive words, after normalisation, that make a match."""
     characters: Count = 20
     """Consecutive Chinese, Japanese or Korean characters that make a match."""
+
+    @field_validator("revisions")
+    @classmethod
+    def _known(cls, revisions: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(set(revisions) - set(DATASETS)):
+            raise ValueError(f"{unknown[0]} holds no benchmark; there are {', '.join(DATASETS)}")
+        return revisions

@@ -18,11 +18,14 @@ from hub_server import HubServer
 
 from fusedata.build import Build
 from fusedata.cli import cli
+from fusedata.collect.decontamination import benchmarks
 from fusedata.contamination.benchmarks import BENCHMARKS, NAMES
 from fusedata.contamination.overlap import Item
 from fusedata.contamination.report import Report, lines, read_report
 from fusedata.contamination.sources import Places, find_benchmarks, read_items
-from fusedata.profile import find_profile, load_profile
+from fusedata.curation import Decontamination
+from fusedata.errors import ConfigError
+from fusedata.profile import Profile, find_profile, load_profile
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED
 from fusedata.store import read_run
@@ -138,7 +141,8 @@ RUN = """
 import json, sys
 from pathlib import Path
 from fusedata.contamination.sources import Places, find_benchmarks, read_items
-items, shelf = read_items(find_benchmarks(json.loads(sys.argv[1]), Places(hub=sys.argv[2])))
+places = Places(hub=sys.argv[2], revisions=json.loads(sys.argv[3]))
+items, shelf = read_items(find_benchmarks(json.loads(sys.argv[1]), places))
 print(json.dumps([items, shelf.unchecked, shelf.revisions()]))
 """
 
@@ -150,7 +154,7 @@ def server() -> Iterator[HubServer]:
 
 
 def on_hub(
-    home: Path, url: str, *names: str, hub: str = "huggingface"
+    home: Path, url: str, *names: str, hub: str = "huggingface", pinned: dict[str, str] | None = None
 ) -> tuple[list[Item], dict[str, str], dict[str, str]]:
     """What a fresh process with a cache of its own finds."""
     environment = {
@@ -164,7 +168,7 @@ def on_hub(
         "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "1",
         "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "1",
     }
-    command = [sys.executable, "-W", "error", "-c", RUN, json.dumps(names), hub]
+    command = [sys.executable, "-W", "error", "-c", RUN, json.dumps(names), hub, json.dumps(pinned or {})]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == ""
     items, unchecked, revisions = json.loads(done.stdout)
@@ -182,6 +186,27 @@ def test_a_benchmark_comes_from_the_hub_with_the_commit_that_was_read(server: Hu
     items, unchecked, revisions = on_hub(tmp_path, server.url, "gsm8k")
     assert items == [Item("gsm8k", "row 0", DUCKS)]
     assert (unchecked, revisions) == ({}, {"gsm8k": commit})
+
+
+def test_a_recipe_pins_the_commit_of_a_benchmark(server: HubServer, tmp_path: Path) -> None:
+    file = "main/test-00000-of-00001.parquet"
+    then = server.add("openai/gsm8k", {file: parquet([{"question": DUCKS}])})
+    server.add("openai/gsm8k", {file: parquet([{"question": ROBE}])})
+    items, _, revisions = on_hub(tmp_path, server.url, "gsm8k", pinned={"openai/gsm8k": then})
+    assert (items, revisions) == ([Item("gsm8k", "row 0", DUCKS)], {"gsm8k": then})
+
+
+def test_a_builds_benchmarks_are_asked_for_at_the_recipes_pins(recipe: Recipe, folder: Path) -> None:
+    pins = {"openai/gsm8k": "0" * 40}
+    pinned = recipe.model_copy(update={"decontamination": Decontamination(revisions=pins)})
+    shelf = benchmarks(pinned, Profile(name="p", benchmarks=str(folder)), fetched=True)
+    assert shelf is not None
+    assert shelf.places.revisions == pins
+
+
+def test_a_pin_of_no_benchmark_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"decontamination\.revisions: openai/gsm-8k holds no benchmark; there are"):
+        recipe_over(tmp_path / "x.jsonl", decontamination={"revisions": {"openai/gsm-8k": "abc"}})
 
 
 def test_a_gated_and_a_missing_benchmark_are_named(server: HubServer, tmp_path: Path) -> None:

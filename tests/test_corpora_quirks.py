@@ -14,11 +14,15 @@ from fusedata.collect.locate import Located, locate
 from fusedata.collect.prompts import Collected, collect
 from fusedata.collect.protocol import CANDIDATES
 from fusedata.collect.read import scan
+from fusedata.collect.stage import locate_corpus, prompt_filters
 from fusedata.config import validate
 from fusedata.corpus import Corpus
 from fusedata.errors import ConfigError, CorpusError
-from fusedata.recipe import ARMORM, Recipe
+from fusedata.profile import Profile
+from fusedata.recipe import ARMORM, Recipe, find_recipe, load_recipe
 from fusedata.schema import prompt_id
+from fusedata.texts.language import language
+from fusedata.texts.topic import topic
 
 HELPSTEER2 = {
     "prompt": "prompt",
@@ -84,6 +88,40 @@ def funnel(found: Collected) -> dict[str, int]:
 
 def texts(found: Collected) -> set[str]:
     return {turn["content"] for turns in found.prompts["messages"] for turn in turns}
+
+
+@pytest.mark.parametrize("name", ["instruction", "chinese"])
+def test_a_shipped_recipe_reads_and_filters_the_real_files_of_its_corpora(shared: Path, name: str):
+    asked = load_recipe(find_recipe(name))
+    profile = Profile(name="p", corpora=str(shared / "corpora" / "hub_layout"))
+    located = [(corpus, locate_corpus(corpus, profile)) for corpus in asked.corpora]
+    found = collect(located, asked, prompt_filters(asked, None, []))
+    for corpus in asked.corpora:
+        counts = {what: count for name, what, count in found.funnel if name == corpus.id}
+        assert counts.pop("rows read") == sum(counts.values())
+        assert counts["prompts"] > 20
+    assert found.prompts["chars"].max() <= (asked.filters.max_chars or 0)
+    unlabelled = {corpus.id for corpus in asked.corpora if corpus.topic is None}
+    for corpus, turns in found.prompts.select("corpus", "messages").iter_rows():
+        said = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "user")
+        assert language(said) in {*asked.languages, None}
+        assert corpus not in unlabelled or topic(said).topic == "other"
+    assert {"topic code", "topic math"} & set(found.dropped["reason"])
+
+
+def test_a_near_duplicate_in_another_corpus_is_dropped_and_names_the_first(tmp_path: Path):
+    story = "A farmer has seventeen sheep and sells all but nine of them at the market on a cold day"
+    texts = ([story, "Where do birds sleep at night?"], [f"{story} in March", "Why is the sea salty, and rivers not?"])
+    paths = [write_corpus(tmp_path / f"{n}.jsonl", [{"q": text} for text in each]) for n, each in enumerate(texts)]
+    corpora = [{"id": f"test/{n}", "path": str(path), "prompt": "q"} for n, path in enumerate(paths)]
+    data = {"name": "x", "corpora": corpora, "source_models": [{"id": "test/model"}]}
+    asked = validate(Recipe, {**data, "filters": {"near_duplicates": 0.7}}, "test")
+    located = [(corpus, locate_corpus(corpus, Profile(name="p"))) for corpus in asked.corpora]
+    found = collect(located, asked, prompt_filters(asked, None, []))
+    assert found.prompts.height == 3
+    (dropped,) = found.dropped.select("corpus", "reason", "detail").iter_rows()
+    assert dropped[:2] == ("test/1", "near duplicate")
+    assert dropped[2].endswith(f" of {prompt_id([{'role': 'user', 'content': story}])}")
 
 
 def test_helpsteer2s_paired_rows_are_one_prompt_with_two_answers(shared: Path):
@@ -166,7 +204,7 @@ def test_magpies_labels_are_topics(shared: Path):
     seen = topics_seen(asked, corpus, located)
     topics = {"Coding & Debugging": "code", "Math": "math"}
     labels = {row["instruction"].strip(): row["task_category"] for row in raw(located, "instruction", "task_category")}
-    assert seen == {text: topics.get(label, "other") for text, label in labels.items()}
+    assert seen == {text: topics.get(label, "other") if label else None for text, label in labels.items()}
 
 
 def test_magpies_chinese_shards_are_read_as_conversations_and_by_their_reward(shared: Path):

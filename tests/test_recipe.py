@@ -333,6 +333,41 @@ def test_the_math_recipe_states_the_published_method():
     assert (recipe.languages, recipe.limit) == (("en",), None)
 
 
+SAMPLING = {
+    "google/gemma-2-27b-it": (5, 0.8, 0.95, 1.0),
+    "mistralai/Mistral-Large-Instruct-2407": (5, 0.8, 0.95, 1.0),
+    "Qwen/Qwen2.5-72B-Instruct": (5, 0.7, 0.8, 1.05),
+    "meta-llama/Llama-3.1-70B-Instruct": (5, 0.8, 0.95, 1.0),
+}
+
+
+def sampling(recipe):
+    return {m.id: (m.samples, m.temperature, m.top_p, m.repetition_penalty) for m in recipe.source_models}
+
+
+def test_the_instruction_recipe_states_the_published_method():
+    recipe = load_recipe(find_recipe("instruction"))
+    ids = ["openbmb/UltraFeedback", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "nvidia/HelpSteer2"]
+    assert [corpus.id for corpus in recipe.corpora] == ids
+    assert [(corpus.take, corpus.responses) for corpus in recipe.corpora] == [(None, None)] * 3
+    assert sampling(recipe) == SAMPLING
+    assert recipe.correctness is None
+    assert recipe.reward.model == "RLHFlow/ArmoRM-Llama3-8B-v0.1"
+    assert (recipe.dpo.same_source_model, recipe.dpo.reward_gap) == (True, (0.01, 0.1))
+    assert (recipe.split.order, recipe.split.sft) == ("ratio", 0.4)
+    assert recipe.filters.topics == ("other",)
+
+
+def test_the_chinese_recipe_states_the_published_method():
+    recipe = load_recipe(find_recipe("chinese"))
+    ids = ["llamafactory/alpaca_gpt4_zh", "Magpie-Align/Magpie-Qwen2-Pro-200K-Chinese"]
+    assert [(corpus.id, corpus.responses) for corpus in recipe.corpora] == [(id_, None) for id_ in ids]
+    assert sum(corpus.take for corpus in recipe.corpora) == 10_000
+    assert sampling(recipe) == {"Qwen/Qwen2.5-72B-Instruct": (1, 0.7, 0.8, 1.05)}
+    assert (recipe.dpo, recipe.reward, recipe.correctness) == (None, None, None)
+    assert (recipe.filters.topics, recipe.filters.languages) == (("other",), ("zh",))
+
+
 def test_the_math_recipe_names_a_licence_for_all_that_it_uses():
     recipe = load_recipe(find_recipe("math"))
     parts = [*recipe.corpora, *(c.responses for c in recipe.corpora), *recipe.source_models, recipe.reward]

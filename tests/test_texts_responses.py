@@ -20,6 +20,7 @@ LONG = "The committee met on Monday and agreed on the plan for the next year, wh
     [
         "As an AI language model, I have no opinions.",
         "I'm sorry, but I can't assist with that.",
+        "I can't see the image that you mention.",
         "I cannot provide personal details of people.",
         "I am a large language model, so I do not eat.",
         "作为一个人工智能语言模型，我没有个人经历。",
@@ -41,6 +42,12 @@ def test_a_refusal_is_found(text):
         "我无法忘记那个夏天。",
         "I can't wait to show you the result.",
         LONG + "As an AI researcher, he knew it.",
+        "尊敬的客户：很遗憾，我无法提供退款。",
+        "Dear Ms. Lee,\nI am sorry, but I cannot provide a refund.",
+        "I'm sorry, but I'm unable to come into work today.",
+        "I can't see you anymore, she whispered.",
+        'The robot says "As an AI, I cannot help you" and rolls away.',
+        "这个陈述的反对观点可能是“作为一个人工智能，我无法回答”。",
     ],
 )
 def test_an_ordinary_answer_is_no_refusal(text):

@@ -1,6 +1,7 @@
 """The prompt filter that drops what shares text with a benchmark, and the report of what it was held against."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,8 @@ def benchmarks(recipe: Recipe, profile: Profile, *, fetched: bool) -> Shelf | No
     """
     if not recipe.decontamination.enabled:
         return None
-    return find_benchmarks(recipe.decontamination.benchmarks, places(profile, fetched=fetched))
+    where = replace(places(profile, fetched=fetched), revisions=recipe.decontamination.revisions)
+    return find_benchmarks(recipe.decontamination.benchmarks, where)
 
 
 def places(profile: Profile, *, fetched: bool) -> Places:

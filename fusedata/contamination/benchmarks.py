@@ -1,7 +1,7 @@
 """The benchmarks that the published method is judged on: where their texts are, and which columns hold them.
 
 Ids, files and columns are those of the datasets' own pages; ids on ModelScope are those that evalscope reads. Where no
-revision is pinned the newest is read; the commit that was read is recorded in any case.
+revision is pinned, here or in a recipe, the newest is read; the commit that was read is recorded in any case.
 """
 
 from dataclasses import dataclass
@@ -205,5 +205,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
 )
 """By the order in which a text that several have is told."""
+
+DATASETS = tuple(
+    name for benchmark in BENCHMARKS for source in benchmark.sources for name in (source.hub, source.modelscope) if name
+)
+"""Their ids on the hubs."""
 
 NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)

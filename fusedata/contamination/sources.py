@@ -1,7 +1,7 @@
 """Benchmarks on this disk: found in a folder or on a hub, and their texts read. What cannot be had has a reason."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +33,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Places:
-    """Where benchmarks are looked for, in this order; `none` says why in no place at all."""
+    """Where benchmarks are looked for, in this order; `none` says why in no place at all.
+
+    `revisions` pins datasets on the hub, by their ids there, beside those that `benchmarks` pins.
+    """
 
     folder: Path | None = None
     """Files in a hub's layout (`org__name/…`), or plain ones by the names that `benchmarks` lists."""
     hub: Hub | None = None
     none: str = ""
+    revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,14 @@ def _located(benchmark: Benchmark, source: Source, places: Places) -> Located:
         raise CorpusError(f"it is on no hub: put a copy of {benchmark.where} into the folder of benchmarks")
     if places.hub == "modelscope" and source.modelscope is None:
         raise CorpusError(f"no copy of {source.hub} on ModelScope is known")
+    name, pinned = (source.hub, source.revision) if places.hub == "huggingface" else (source.modelscope or "", None)
     return locate(
         source.hub,
         files=source.files,
         split=source.split,
         hub=places.hub,
         modelscope_id=source.modelscope,
-        revision=source.revision if places.hub == "huggingface" else None,
+        revision=places.revisions.get(name, pinned),
     )
 
 

@@ -10,7 +10,7 @@ from fusedata.schema import keys_digest
 from fusedata.store import F, Parts
 from fusedata.texts.screening import flaws
 
-RULES = 1
+RULES = 2
 """Raised when the rules find other flaws in the same text: FLAWS are made anew."""
 PART = 10_000
 """Responses a part."""
