@@ -19,6 +19,7 @@ from fusedata.assets import asset
 from fusedata.build import Build, failures
 from fusedata.card_parts import license_file
 from fusedata.dataset import Datasets
+from fusedata.errors import RunError
 from fusedata.estimate import Estimate
 from fusedata.ledger import Difference, stand_ins
 from fusedata.licenses import LICENSE_FILE
@@ -29,7 +30,8 @@ from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile
 from fusedata.publish.folder import checksums, sums, write_split
 from fusedata.readers import KINDS
-from fusedata.store import replacing, writing
+from fusedata.shards import Shard
+from fusedata.store import Run, replacing, writing
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,26 @@ class MixtureBuild:
         what was finished stays.
         """
         with write_run(out, self.mixture.name) as run:
-            run.begin(self._state(limit))
+            self._begin(run, limit)
             parts = {name: build.run(out / name, limit=limit, force=force) for name, build in self.builds.items()}
-            whole = self._whole(parts)
-            publish(out, whole)
-            run.begin(run.state | {"repeated": dict(whole.repeated)})
-        return whole
+            return self._put_together(run, parts)
+
+    def run_shard(self, out: Path, shard: Shard, *, limit: int | None = None) -> Whole | None:
+        """Build one shard of every recipe, as `Build.run_shard` does; the last one to finish puts them together.
+
+        None: other shards are at work, or were not built yet.
+        """
+        with write_run(out, self.mixture.name, shard) as run:
+            assert run.writer
+            self._begin(run, limit)
+            run.writer.share()
+            for name, build in self.builds.items():
+                build.run_shard(out / name, shard, limit=limit)
+            if not run.writer.last():
+                return None
+            ended = {name: build.run_shard(out / name, shard, limit=limit) for name, build in self.builds.items()}
+            parts = {name: datasets for name, datasets in ended.items() if datasets}
+            return self._put_together(run, parts) if len(parts) == len(ended) else None
 
     def plan(self, root: Path, *, limit: int | None = None, calibrate: int | None = None) -> dict[str, Estimate]:
         """Reckon what each recipe would take, as `Build.plan` does. Raises FusedataError."""
@@ -63,6 +79,21 @@ class MixtureBuild:
     def failures(self, root: Path) -> int:
         """Count the samples that failed and are tried again by the next build. Raises RunError."""
         return sum(failures(root / name) for name in self.builds)
+
+    def _begin(self, run: Run, limit: int | None) -> None:
+        """Put this mixture in force. Raises RunError where shards are building another one."""
+        state = self._state(limit)
+        same = all(run.state.get(key) == state[key] for key in ("recipe", "profile"))
+        if run.writer and not run.writer.alone and not same:
+            remedy = "give all shards the same mixture, profile and limit"
+            raise RunError(f"{run.root}: other shards are building something else; {remedy}.")
+        run.begin(state)
+
+    def _put_together(self, run: Run, parts: Mapping[str, Datasets]) -> Whole:
+        whole = self._whole(parts)
+        publish(run.root, whole)
+        run.begin(run.state | {"repeated": dict(whole.repeated)})
+        return whole
 
     def _state(self, limit: int | None) -> dict[str, object]:
         mixture = {**self.mixture.model_dump(mode="json"), "recipes": list(self.builds), "limit": limit}
@@ -141,7 +172,8 @@ def _publish(folder: Path, kind: str, whole: Whole, rows: pl.DataFrame, template
         if getattr(part, kind).height:
             own = out / name / "dataset" / kind
             for path in sorted(path for path in own.rglob("*") if path.suffix in _WRITTEN):
-                _write((folder / card_of(name)).parent / path.relative_to(own), path.read_text(encoding="utf-8"))
+                inside = str(path).removeprefix(f"{own}/")
+                _write((folder / card_of(name)).parent / inside, path.read_text(encoding="utf-8"))
     _write(folder / LICENSE_FILE, license_file(licences_of(rows, whole)))
     every = checksums(folder, known=sums(data.values()))
     _write(folder / "checksums.json", orjson.dumps(every, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -21,7 +21,9 @@ from fusedata.mixture import (
     shipped_mixtures,
 )
 from fusedata.mixture_status import MixtureStatus, status_of
+from fusedata.opening import write_run
 from fusedata.recipe import Recipe, shipped_recipes
+from fusedata.shards import Shard
 from fusedata.status import status
 
 
@@ -104,6 +106,29 @@ def whole(run: Path, kind: str) -> pl.DataFrame:
 
 def _files(run: Path, kind: str) -> list[Path]:
     return sorted((run / "dataset" / kind / "data").glob("*.parquet"))
+
+
+def test_shards_of_a_mixture_give_the_bytes_of_one_build_and_the_last_puts_it_together(tmp_path: Path):
+    both = mixture(tmp_path)
+    both.run(tmp_path / "run")
+    sharded = tmp_path / "sharded"
+    assert both.run_shard(sharded, Shard(2, 2)) is None
+    assert not (sharded / "dataset").exists()
+    assert both.run_shard(sharded, Shard(1, 2))
+    assert dataset_bytes(sharded) == dataset_bytes(tmp_path / "run")
+    assert status_of(sharded).dataset.stale == ()
+
+
+def test_shards_of_another_mixture_are_refused_while_some_are_at_work(tmp_path: Path):
+    both = mixture(tmp_path)
+    both.run_shard(tmp_path / "run", Shard(1, 2))
+    with write_run(tmp_path / "run", "both", Shard(2, 2)) as other:
+        other.writer.share()
+        with pytest.raises(
+            RunError, match="other shards are building something else; give all shards the same mixture"
+        ):
+            both.run_shard(tmp_path / "run", Shard(1, 2), limit=3)
+        assert both.run_shard(tmp_path / "run", Shard(1, 2)) is None
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,13 @@ from ray_builds import PROMPTS, SAMPLES, asked
 from ray_builds import build as ray_build
 from runs import Engine, Stopped, Stopper, built, invoke, recipe
 from s3_server import FAULTS, FaultyServer, faulty, s3_store
+from test_mixture import mixture
 from test_shards import build
 
 from fusedata.errors import ConfigError, RunError, RunLockedError
 from fusedata.inspect_ import opened, overview
 from fusedata.lease import LEASE_S
+from fusedata.mixture_status import status_of
 from fusedata.opening import write_run
 from fusedata.schema import RESPONSES, VERDICTS
 from fusedata.shards import Shard
@@ -93,6 +95,17 @@ def test_a_build_on_an_object_store_gives_the_bytes_of_one_in_a_folder(root, tmp
     assert status(root).left == 0
     assert status(root).dataset.stale == ()
     assert not [path for path in root.rglob("*") if ".tmp" in path.name]
+
+
+def test_a_mixture_on_an_object_store_gives_the_bytes_of_one_in_a_folder(root, tmp_path):
+    both = mixture(tmp_path)
+    both.run(tmp_path / "run")
+    assert both.run(root)
+    assert dataset_bytes(root) == dataset_bytes(tmp_path / "run")
+    found = status_of(root)
+    assert (found.left, found.dataset.stale) == (0, ())
+    assert both.plan(root).keys() == both.plan(tmp_path / "run").keys()
+    assert "SFT train" in invoke("inspect", str(root))
 
 
 @pytest.mark.slow
@@ -300,7 +313,7 @@ def test_what_cannot_be_had_is_one_sentence(proxy, tmp_path):
         build(recipe(tmp_path)).run_shard(place("s3://runs/shards"), Shard(1, 2))
     with pytest.raises(ConfigError, match=r"memory://x: runs are not kept there; give s3://BUCKET/FOLDER, gs://"):
         place("memory://x")
-    with pytest.raises(ConfigError, match=r"^a mixture of recipes does not go with --out s3://"):  # --on ray does
-        invoke("build", "fusechat-3.0", "--on", "ray", "--out", "s3://runs/x")
+    with pytest.raises(ConfigError, match=r"^--push does not go with --out s3://"):  # --on ray does
+        invoke("build", "math", "--on", "ray", "--push", "--out", "s3://runs/x")
     assert place(str(tmp_path)) == tmp_path
     assert os.fspath(place("a/b")) == "a/b"

@@ -94,16 +94,17 @@ def build_command(
     asked = load_named(find_named(recipe))
     host = profile or default_profile()
     typed = _lasting(recipe), _lasting(host)
-    is_mixture = isinstance(asked, Mixture)
-    given = {"--push": push, "--dry-run": dry_run, "a mixture of recipes": is_mixture}
-    _check_together(given, force_stage, shard, out, on_ray=place == "ray")
+    on_ray = place == "ray"
+    alone = {"--dry-run": dry_run, "--on ray": on_ray, "--force-stage": force_stage}
+    _check_together({"--push": push}, alone, shard, out)
     if isinstance(asked, Mixture):
         from fusedata.cli.mixture_view import build_mixture
 
         build_mixture(
-            _mixture_build(asked, host, typed, on_ray=place == "ray", push=push),
+            _mixture_build(asked, host, typed, on_ray=on_ray, push=push),
             out or Path("runs") / asked.name,
             limit=limit,
+            shard=shard,
             dry_run=dry_run,
             calibrate=calibrate,
             force=force_stage,
@@ -111,7 +112,7 @@ def build_command(
         )
         return
     task = Build(asked, load_profile(find_profile(host)), reporter=TerminalReporter(), typed=typed)
-    task = replace(task, on_ray=place == "ray")
+    task = replace(task, on_ray=on_ray)
     folder = out or Path("runs") / asked.name
     if dry_run:
         show_estimate(task.plan(folder, limit=limit, calibrate=calibrate), as_json)
@@ -180,16 +181,17 @@ def _mixture_build(asked: "Mixture", host: str, typed: tuple[str, str], *, on_ra
 
 
 def _check_together(
-    given: "Mapping[str, object]", force: tuple[str, ...], shard: str | None, out: Path | None, *, on_ray: bool
+    given: "Mapping[str, object]", alone: "Mapping[str, object]", shard: str | None, out: Path | None
 ) -> None:
-    """Refuse what does not go with --shard, or with a URL as --out. Raises ConfigError."""
+    """Refuse what goes neither with --shard nor with a URL as --out, and what takes a build `alone`."""
     if shard:
-        _refuse({**given, "--on ray": on_ray, "--force-stage": force}, "--shard")
+        _refuse({**given, **alone}, "--shard")
     if out is not None and not isinstance(out, Path):
         _refuse(given, f"--out {out}")
 
 
 def _refuse(given: "Mapping[str, object]", option: str) -> None:
+    """Refuse what is given and does not go with an option. Raises ConfigError."""
     from fusedata.errors import ConfigError
 
     for other in (name for name, value in given.items() if value):
@@ -198,19 +200,16 @@ def _refuse(given: "Mapping[str, object]", option: str) -> None:
 
 def _build_shard(task: "Build", folder: Path, shard: str, limit: int | None, as_json: bool) -> None:
     """Build one shard; where it is the last, show what all of them gave."""
-    import json
-
     from fusedata.build import failures
+    from fusedata.cli.show import say_shard_is_done
     from fusedata.shards import read_shard
 
     share = read_shard(shard)
     datasets = task.run_shard(folder, share, limit=limit)
     if datasets:
         _show_result(folder, datasets, failures(folder), as_json, **({"shard": str(share)} if as_json else {}))
-    elif as_json:
-        click.echo(json.dumps({"run": str(folder), "shard": str(share)}))
     else:
-        click.echo(f"Shard {share} is done; the last shard writes the datasets. What is left: fusedata status {folder}")
+        say_shard_is_done(share, folder, as_json)
 
 
 def _show_result(folder: Path, datasets: "Datasets", failed: int, as_json: bool, **more: object) -> None:

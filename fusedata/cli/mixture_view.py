@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusedata.cli.show import heading, hung, line, say, table
+from fusedata.cli.show import heading, hung, line, say, say_shard_is_done, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,21 +24,27 @@ def build_mixture(
     folder: Path,
     *,
     limit: int | None,
+    shard: str | None,
     dry_run: bool,
     calibrate: int | None,
     force: "Sequence[str]",
     as_json: bool,
 ) -> None:
-    """Build a mixture, or print what that would take."""
+    """Build a mixture or a shard of it, or print what that would take."""
     from fusedata.errors import ConfigError
+    from fusedata.shards import read_shard
 
     if dry_run:
         _show_plans(task, folder, limit, calibrate, as_json)
         return
     if calibrate:
         raise ConfigError("--calibrate measures for an estimate: give --dry-run with it.")
-    whole = task.run(folder, limit=limit, force=force)
-    _show_whole(whole, folder, task.failures(folder), as_json)
+    share = read_shard(shard) if shard else None
+    whole = task.run_shard(folder, share, limit=limit) if share else task.run(folder, limit=limit, force=force)
+    if whole:
+        _show_whole(whole, folder, task.failures(folder), as_json)
+    elif share:
+        say_shard_is_done(share, folder, as_json)
 
 
 def _show_plans(task: "MixtureBuild", folder: Path, limit: int | None, calibrate: int | None, as_json: bool) -> None:

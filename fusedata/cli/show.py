@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
+
+    from fusedata.shards import Shard
 
     Cell = str | tuple[str, str] | Text
     """A text, a text with its style, or a text that is ready."""
@@ -88,3 +92,13 @@ def hung(content: "RenderableType", by: int = 2) -> "RenderableType":
     from rich.padding import Padding
 
     return Padding(content, (0, 0, 0, by), expand=False)
+
+
+def say_shard_is_done(shard: "Shard", folder: "Path", as_json: bool) -> None:
+    """Tell that a shard ended before others did."""
+    import json
+
+    if as_json:
+        click.echo(json.dumps({"run": str(folder), "shard": str(shard)}))
+        return
+    click.echo(f"Shard {shard} is done; the last shard writes the datasets. What is left: fusedata status {folder}")
