@@ -65,6 +65,18 @@ def test_responses_are_counted_with_their_verdicts(numbers: Overview) -> None:
     assert (model.source_model, model.responses, model.verdicts) == (MODEL, 24, {"right": 12, "wrong": 12})
 
 
+def test_verdicts_by_an_older_gold_answer_count_no_response_twice(tmp_path: Path) -> None:
+    path = tmp_path / "changing.jsonl"
+    corpus = {"id": CORPUS, "path": str(path), "prompt": "q", "answer": "a", "license": "mit"}
+    for answer in (7, 8):
+        rows = [{"q": "What is 3 + 4?", "a": str(answer)}, {"q": "What is 4 + 5?", "a": "9"}]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        found = overview(opened(built(tmp_path, corpora=[corpus])))
+    (model,) = found.responses
+    assert (model.responses, model.verdicts) == (4, {"right": 2, "wrong": 2})
+    assert (model.reward.count, found.verdicts) == (4, model.verdicts)
+
+
 def test_failed_responses_are_counted(tmp_path: Path) -> None:
     found = overview(opened(built(tmp_path, engine=fails("7 + 8"))))
     assert [(r.source_model, r.responses, r.failed) for r in found.responses] == [("human", 1, 0), (MODEL, 24, 2)]
