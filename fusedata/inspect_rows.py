@@ -249,7 +249,10 @@ def _of_rows(found: Sequence[tuple[str, Row]]) -> list[Answer]:
 
 
 def query(source: Opened, sql: str, limit: int | None = None) -> pl.DataFrame:
-    """Run SQL (polars' dialect) over the tables by their names. Raises ConfigError where the query is wrong."""
+    """Run SQL (polars' dialect) over the tables by their names.
+
+    Raises ConfigError where the query is wrong, RunError where a file of the tables went away or cannot be read.
+    """
     known_tables = f"the tables are {', '.join(source.tables)}"
     try:
         result = pl.SQLContext(dict(source.tables)).execute(sql, eager=False)
@@ -259,6 +262,8 @@ def query(source: Opened, sql: str, limit: int | None = None) -> pl.DataFrame:
     try:
         return (result if limit is None else result.head(limit)).collect(engine="streaming")
     except _QUERY_FAILURES as error:
+        for table in source.tables.values():
+            source.collect(table.select(pl.len()))  # its files as they were opened; what is there by now comes next
         check_files(source.folders, source.parts)
         raise ConfigError(f"--sql: {_said(error)}.") from error
 

@@ -23,6 +23,7 @@ from fusedata.inspect_ import Opened, Overview, opened, overview
 from fusedata.inspect_rows import filtered, head, known, query, samples
 from fusedata.lineage import lineage
 from fusedata.plots import bars, clean, distribution, json_text, number, one_line, summarise
+from fusedata.readers import settled
 from fusedata.store import read_run
 
 CONTROLS = {"\x1b", "\x9b", "\u202e"}
@@ -282,6 +283,18 @@ def test_a_wrong_query_is_one_sentence(source: Opened, sql: str, message: str) -
         query(source, sql)
     assert "\n" not in str(caught.value)
     assert not set(str(caught.value)) & CONTROLS
+
+
+def test_a_query_that_loses_a_file_to_a_writer_is_done_again(tmp_path: Path) -> None:
+    run = built(tmp_path, engine=fails("7 + 8"))
+    (failed,) = run.glob("responses/*/failed-*.parquet")
+
+    def look() -> int:
+        source = opened(run)
+        failed.unlink(missing_ok=True)
+        return query(source, "select count(*) from responses").item()
+
+    assert settled(look) == 23
 
 
 def test_a_limit_cuts_what_a_query_gives(source: Opened) -> None:
