@@ -24,6 +24,7 @@ from fusedata.on_ray import OnRay, Seams
 from fusedata.opening import write_run
 from fusedata.plan import Advance, Reporter
 from fusedata.profile import Profile, effective
+from fusedata.readers import to_try_again
 from fusedata.recipe import Correctness, Recipe
 from fusedata.reward.deferred import Deferred
 from fusedata.reward.models import make_reward
@@ -33,7 +34,7 @@ from fusedata.sample.protocol import Engine
 from fusedata.schema import PROMPTS, RESPONSES
 from fusedata.shards import Shard
 from fusedata.storage import remove
-from fusedata.store import Run, count, read_run
+from fusedata.store import Run, read_run
 from fusedata.trial import Stopwatch, Trial, read_trial
 from fusedata.verify.checks import Check, opened
 from fusedata.work import Work
@@ -197,9 +198,7 @@ class Build:
 
 def failures(root: Path) -> int:
     """Count the samples of a run that failed and are tried again by the next build. Raises RunError."""
-    run = read_run(root)
-    parts = [run.parts("responses", label, RESPONSES) for label in run.labels("responses")]
-    return sum(count(table.scan("failed"), table) for table in parts)
+    return to_try_again(read_run(root), "responses", RESPONSES)
 
 
 def _check_stages(names: Collection[str]) -> None:

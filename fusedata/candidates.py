@@ -99,7 +99,7 @@ def candidates(tables: Tables, *, located: bool = False) -> pl.DataFrame:
         numbered, known = threads.submit(lambda: tables.numbered), _Prompts(tables.prompts)
         held = _Held(sum(table.height for table in numbered.result()["responses"]), screened=bool(tables.flaws))
         read = partial(_read, known, held, tables, located=located)
-        each = list(threads.map(read, range(len(tables.responses))))
+        each = list(threads.map(read, range(len(tables.responses)))) or [known.words(located=located)]
     # what is picked from one of many chunks takes four times as long; a column takes the memory that the last one left
     words = [pl.concat([one.drop_in_place(name) for one in each], rechunk=True) for name in each[0].columns]
     first = "prompt_id", "source_model", "sample", "text_id"
@@ -196,9 +196,9 @@ def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, locate
     """Read a source: give what is said in words of its responses that count, and hold the rest."""
     table = tables.numbered["responses"][source]
     asked, places = known.asked(table.table), _Places(len(known.ids), table.height)
-    words = {"source_model": pl.Categorical(), **({} if located else {"text_id": pl.String()})}
-    wanted = table.rows.select("row", *_KNOWN_BY, *(pl.col(name).cast(dtype) for name, dtype in words.items()))
-    found = [pl.DataFrame([known.ids.clear(), *pl.DataFrame(schema=words)])]
+    found = [known.words(located=located)]
+    _, *words = found[0].schema.items()
+    wanted = table.rows.select("row", *_KNOWN_BY, *(pl.col(name).cast(dtype) for name, dtype in words))
     for read in table.batches(wanted, _SLICE):
         numbers = known.numbers(read)
         counts = asked[numbers]
@@ -207,7 +207,7 @@ def _read(known: "_Prompts", held: _Held, tables: Tables, source: int, *, locate
         at = batch["row"].to_numpy()
         held.counts[at] = True
         held.sample[at], held.text[at] = batch["sample"].to_numpy(), batch["text"].to_numpy()
-        found.append(pl.DataFrame([known.ids.gather(numbers), *batch.select(words.keys())]))
+        found.append(pl.DataFrame([known.ids.gather(numbers), *batch.select(name for name, _ in words)]))
     standing = places.standing(held.none)
     for stage, told in held.told.items():
         for judged in tables.numbered[stage][source : source + 1]:  # none where the stage is not asked for
@@ -235,6 +235,11 @@ class _Prompts:
         self._shift = np.uint64(64 - bits)
         starts = np.searchsorted(self._hashes, np.arange(1 << bits, dtype=np.uint64) << self._shift)
         self._starts = starts.astype(np.uint32)
+
+    def words(self, *, located: bool) -> pl.DataFrame:
+        """Give what is said in words of responses, of none."""
+        said = {"source_model": pl.Categorical(), **({} if located else {"text_id": pl.String()})}
+        return pl.DataFrame([self.ids.clear(), *pl.DataFrame(schema=said)])
 
     def asked(self, table: Parts) -> NDArray[np.bool_]:
         """Tell of each prompt whether its responses count in this table; at the end that those of no other do."""

@@ -180,12 +180,13 @@ def overview(source: Opened) -> Overview:
     """Count and measure. Raises RunError where a file cannot be read."""
     kinds = [kind for kind in KINDS if source.has_rows(kind)]
     measured = {kind: _measured(source, kind) for kind in kinds}
+    answers = _answers(source) if source.run else None
     return Overview(
         root=source.root,
         counts=tuple(count for kind in kinds for count in _counts(source, kind)),
-        responses=tuple(_responses(source)) if source.run else (),
-        verdicts=_verdicts(source, kinds),
-        distributions=_distributions(source, measured),
+        responses=() if answers is None else tuple(_responses(answers)),
+        verdicts=_verdicts(source, kinds) if answers is None else _counted(answers["status"]),
+        distributions=_distributions(answers, measured),
         lengths=tuple(length for kind in kinds for length in _lengths(kind, measured[kind])),
         longer=_longer(measured["dpo"]) if "dpo" in kinds else {},
     )
@@ -229,21 +230,33 @@ def last_text(schema: Mapping[str, pl.DataType], column: str) -> pl.Expr | None:
     return None
 
 
-def _responses(source: Opened) -> Iterable[Responses]:
-    rows = source.tables["responses"].select(*KEY, "completion_tokens", failed=pl.col("error").is_not_null())
-    rows = rows.join(source.tables["verdicts"].select(*KEY, "status"), on=KEY, how="left")
-    rows = rows.join(source.tables["rewards"].select(*KEY, "reward"), on=KEY, how="left")
-    found = source.collect(rows.select("source_model", "completion_tokens", "failed", "status", "reward"))
-    for (model,), own in sorted(found.group_by("source_model"), key=lambda group: str(group[0][0])):
-        verdicts = dict(own["status"].drop_nulls().value_counts(sort=True).iter_rows())
+def judged(source: Opened) -> pl.LazyFrame:
+    """Give the verdicts of a run by the gold answers that its prompts have now; the table keeps those by older ones."""
+    gold = source.tables["prompts"].select("prompt_id", "answer")
+    return source.tables["verdicts"].join(gold, on=["prompt_id", "answer"], how="semi", nulls_equal=True)
+
+
+def _answers(source: Opened) -> pl.DataFrame:
+    """Give the numbers of each response, and what is said of its text."""
+    told = [*KEY, "text_id"]
+    rows = source.tables["responses"].select(*told, "completion_tokens", failed=pl.col("error").is_not_null())
+    rows = rows.join(judged(source).select(*told, "status"), on=told, how="left")
+    rows = rows.join(source.tables["rewards"].select(*told, "reward"), on=told, how="left")
+    return source.collect(rows.select("source_model", "completion_tokens", "failed", "status", "reward"))
+
+
+def _responses(answers: pl.DataFrame) -> Iterable[Responses]:
+    for (model,), own in sorted(answers.group_by("source_model"), key=lambda group: str(group[0][0])):
         reward, tokens = summarise(own["reward"]), summarise(own["completion_tokens"])
-        yield Responses(str(model), own.height, int(own["failed"].sum()), verdicts, reward, tokens)
+        yield Responses(str(model), own.height, int(own["failed"].sum()), _counted(own["status"]), reward, tokens)
+
+
+def _counted(statuses: pl.Series) -> Mapping[str, int]:
+    counts = statuses.drop_nulls().value_counts()
+    return dict(counts.sort("count", statuses.name, descending=[True, False]).iter_rows())
 
 
 def _verdicts(source: Opened, kinds: Sequence[str]) -> Mapping[str, int]:
-    if source.run:
-        rows = source.tables["verdicts"].group_by("status").len()
-        return dict(source.collect(rows).sort("len", "status", descending=[True, False]).iter_rows())
     return {
         f"{column}: {verdict}": count
         for kind in kinds
@@ -253,15 +266,13 @@ def _verdicts(source: Opened, kinds: Sequence[str]) -> Mapping[str, int]:
     }
 
 
-def _distributions(source: Opened, measured: Mapping[str, pl.DataFrame]) -> dict[str, Distribution]:
+def _distributions(answers: pl.DataFrame | None, measured: Mapping[str, pl.DataFrame]) -> dict[str, Distribution]:
     """Give the histograms that the tables allow, by what they are of."""
-    columns: dict[str, pl.Series] = {}
-    if source.run:
-        columns["reward of a response"] = source.collect(source.tables["rewards"].select("reward"))["reward"]
+    columns = {} if answers is None else {"reward of a response": answers["reward"]}
     for kind, rows in measured.items():
         if {"chosen_reward", "rejected_reward"} <= set(rows.columns):
             columns["reward gap of a pair"] = rows["chosen_reward"] - rows["rejected_reward"]
-        elif "reward" in rows.columns and not source.run:
+        elif "reward" in rows.columns and answers is None:
             columns[f"reward of {'an SFT row' if kind == 'sft' else 'a row'}"] = rows["reward"]
     found = {name: distribution(values) for name, values in columns.items()}
     return {name: found_one for name, found_one in found.items() if found_one.bins}

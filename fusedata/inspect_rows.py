@@ -9,7 +9,7 @@ import polars as pl
 from fusedata.candidates import run_tables
 from fusedata.dataset import placed
 from fusedata.errors import ConfigError
-from fusedata.inspect_ import RUN_TABLES, Opened
+from fusedata.inspect_ import RUN_TABLES, Opened, judged
 from fusedata.plots import one_line
 from fusedata.readers import KINDS, check_files, recipe_of
 from fusedata.schema import KEY, ranked
@@ -225,13 +225,12 @@ def _reasons(run: Run, prompt_id: str) -> Row:
 
 def _responses(source: Opened, prompt_id: str, found: Sequence[tuple[str, Row]]) -> Iterable[Answer]:
     """Give every response to a prompt with its verdict and its reward."""
-    one = {n: source.tables[n].filter(pl.col("prompt_id") == prompt_id) for n in ("responses", "verdicts", "rewards")}
+    tables = {**source.tables, "verdicts": judged(source)}
+    one = {name: table.filter(pl.col("prompt_id") == prompt_id) for name, table in tables.items() if name in RUN_TABLES}
     scored = [*KEY, "text_id"]
-    gold = source.tables["prompts"].select("prompt_id", "answer")
-    verdicts = one["verdicts"].join(gold, on=["prompt_id", "answer"], how="semi", nulls_equal=True)
-    verdicts = verdicts.select(*scored, verdict="status", verdict_detail="detail")
+    verdicts = one["verdicts"].select(*scored, verdict="status", verdict_detail="detail")
     rewards = one["rewards"].select(*scored, "reward", "tokens", reward_error="error")
-    flaws = source.tables["flaws"].filter(pl.col("prompt_id") == prompt_id).select(*scored, "flaw")
+    flaws = one["flaws"].select(*scored, "flaw")
     rows = one["responses"]
     for known_of_it in (verdicts, rewards, flaws):
         rows = rows.join(known_of_it, on=scored, how="left")
@@ -250,7 +249,10 @@ def _of_rows(found: Sequence[tuple[str, Row]]) -> list[Answer]:
 
 
 def query(source: Opened, sql: str, limit: int | None = None) -> pl.DataFrame:
-    """Run SQL (polars' dialect) over the tables by their names. Raises ConfigError where the query is wrong."""
+    """Run SQL (polars' dialect) over the tables by their names.
+
+    Raises ConfigError where the query is wrong, RunError where a file of the tables went away or cannot be read.
+    """
     known_tables = f"the tables are {', '.join(source.tables)}"
     try:
         result = pl.SQLContext(dict(source.tables)).execute(sql, eager=False)
@@ -260,6 +262,8 @@ def query(source: Opened, sql: str, limit: int | None = None) -> pl.DataFrame:
     try:
         return (result if limit is None else result.head(limit)).collect(engine="streaming")
     except _QUERY_FAILURES as error:
+        for table in source.tables.values():
+            source.collect(table.select(pl.len()))  # its files as they were opened; what is there by now comes next
         check_files(source.folders, source.parts)
         raise ConfigError(f"--sql: {_said(error)}.") from error
 

@@ -7,7 +7,9 @@ from typing import Protocol
 
 import polars as pl
 
+from fusedata.recipe import Recipe
 from fusedata.schema import KEY
+from fusedata.split import asked
 from fusedata.storage import sizes
 from fusedata.store import Parts, collect
 
@@ -36,6 +38,14 @@ STRETCH = 1 << 20
 
 Prompts = pl.DataFrame | pl.LazyFrame
 """PROMPTS, or some columns of it: held in memory, or read anew each time."""
+
+
+def asked_of(table: Parts, prompts: pl.DataFrame, recipe: Recipe, label: str) -> pl.DataFrame:
+    """Give the prompts that a build has the source `label` of a table answer, or that its corpus carries answers to.
+
+    `Parts.asked` gives more of a target model: those that feed SFT, which it was asked under a recipe of before.
+    """
+    return asked(prompts, recipe, label) if table.corpus is None else table.asked(prompts)
 
 
 def wanted(prompts: Prompts, responses: Parts) -> pl.DataFrame:

@@ -19,8 +19,9 @@ from fusedata.publish.release import Release, RepoKind, find_datasets, read_rele
 from fusedata.publish.send import Pushed, look, prepare, send
 from fusedata.publishing import HubName, Publish
 from fusedata.push_checks import CHECKS, Check
+from fusedata.readers import to_try_again
 from fusedata.schema import RESPONSES, REWARDS, VERDICTS
-from fusedata.store import Run, count, read_run
+from fusedata.store import Run, read_run
 
 STAND_INS = "it is a demonstration, not what its recipe describes. Give --allow-stand-ins to push it all the same."
 
@@ -118,5 +119,4 @@ def _checked_run(root: Path) -> bool:
 
 def _failed(run: Run) -> int:
     """Count the rows that another build would try again."""
-    parts = [run.parts(name, label, schema) for name, schema in _TABLES.items() for label in run.labels(name)]
-    return sum(count(table.scan("failed"), table) for table in parts)
+    return sum(to_try_again(run, name, schema) for name, schema in _TABLES.items())

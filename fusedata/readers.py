@@ -14,13 +14,14 @@ import polars as pl
 from fusedata.config import validate
 from fusedata.dataset import OWN, SCHEMAS
 from fusedata.errors import FusedataError, RunError
+from fusedata.plan import asked_of
 from fusedata.publish.stage import recipe_toml
 from fusedata.recipe import Recipe
 from fusedata.schema import KEY, PROMPTS, REWARDS
 from fusedata.select import Selection
 from fusedata.split import held_out
 from fusedata.storage import scan
-from fusedata.store import Parts, Run, collect, first_line
+from fusedata.store import Parts, Run, collect, count, first_line, read_prompts
 
 ResultT = TypeVar("ResultT")
 KINDS = ("sft", "dpo")
@@ -63,6 +64,16 @@ def funnel_of(run: Run) -> list[tuple[str, str, int]] | None:
 def of_prompts(rows: pl.LazyFrame, prompts: pl.DataFrame) -> pl.LazyFrame:
     """Keep the rows that belong to one of `prompts`."""
     return rows.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")
+
+
+def to_try_again(run: Run, stage: str, schema: pl.Schema) -> int:
+    """Count the rows of a stage that failed and that the next build of this recipe takes up. Raises RunError."""
+    tables = [(run.parts(stage, label, schema), label) for label in run.labels(stage)]
+    if not any(table.paths("failed") for table, _ in tables):
+        return 0
+    recipe, prompts = recipe_of(run), read_prompts(run)
+    asked = ((table, asked_of(table, prompts, recipe, label)) for table, label in tables)
+    return sum(count(of_prompts(table.scan("failed"), own), table) for table, own in asked)
 
 
 def expected(

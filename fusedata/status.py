@@ -11,12 +11,11 @@ from fusedata.candidates import Tables, run_tables
 from fusedata.contamination.report import Report, read_report
 from fusedata.dataset import placed
 from fusedata.ledger import Difference, reward_tolerance
-from fusedata.plan import wanted
+from fusedata.plan import asked_of, wanted
 from fusedata.readers import KINDS, expected, funnel_of, of_prompts, published, recipe_of, same_recipe, settled
 from fusedata.recipe import Recipe
 from fusedata.schema import DROPPED, FLAW_NAMES, KEY, STATUSES
 from fusedata.select import near_limits
-from fusedata.split import asked
 from fusedata.store import Parts, Run, collect, read_prompts, read_run
 
 Counts = Mapping[str, int]
@@ -142,15 +141,17 @@ def _status(run: Run) -> Status:
 
 def _progress(run: Run, recipe: Recipe, tables: Tables, *, known: bool) -> list[Progress]:
     samples = {model.id: model.samples for model in recipe.source_models}
+    labels, prompts = run.labels("responses"), tables.prompts.select("prompt_id", "corpus", "answer", "sampled")
+    each = [asked_of(table, prompts, recipe, label) for label, table in zip(labels, tables.responses, strict=True)]
     rows = []
-    for label, parts in zip(run.labels("responses"), tables.responses, strict=True):
-        count = asked(tables.prompts, recipe, label).height * samples[label] if label in samples else None
-        rows.append(_drawn(label, parts, tables.prompts, count, known=known))
+    for label, parts, asked in zip(labels, tables.responses, each, strict=True):
+        count = asked.height * samples[label] if label in samples else None
+        rows.append(_drawn(label, parts, asked, count, known=known))
     left = [row.left for row in rows]
     stages = (("flaws", tables.flaws), ("verdicts", tables.verdicts), ("rewards", tables.rewards))
     for table, scored in ((table, scored) for table, scored in stages if scored):
-        sources = zip(run.labels(table), left, tables.responses, scored, strict=True)
-        rows += [_scored(table, label, n, responses, parts, tables.prompts) for label, n, responses, parts in sources]
+        sources = zip(run.labels(table), left, tables.responses, scored, each, strict=True)
+        rows += [_scored(table, *source) for source in sources]
     names = {"verdicts": STATUSES[recipe.correctness.check] if recipe.correctness else (), "flaws": _FLAWS}
     return [row if row.verdicts is None else _named(row, rows, names[row.table]) for row in rows]
 
@@ -163,9 +164,9 @@ def _named(row: Progress, rows: Sequence[Progress], known: Sequence[str]) -> Pro
     return replace(row, verdicts={status: (row.verdicts or {}).get(status, 0) for status in shown})
 
 
-def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, *, known: bool) -> Progress:
+def _drawn(label: str, parts: Parts, asked: pl.DataFrame, wanted: int | None, *, known: bool) -> Progress:
     """Count the responses of one source; of those that a corpus carries, what is there is what is wanted."""
-    rows = of_prompts(parts.scan(), parts.asked(prompts))
+    rows = of_prompts(parts.scan(), asked)
     done = _count(rows.filter(pl.col("error").is_null()), [parts])
     reasons = _reasons(rows.filter(pl.col("error").is_not_null()), pl.col("error"), [parts])
     total = done + sum(reason.count for reason in reasons) if wanted is None else wanted
@@ -173,10 +174,10 @@ def _drawn(label: str, parts: Parts, prompts: pl.DataFrame, wanted: int | None, 
 
 
 def _scored(
-    table: str, label: str, to_come: int | None, responses: Parts, parts: Parts, prompts: pl.DataFrame
+    table: str, label: str, to_come: int | None, responses: Parts, parts: Parts, asked: pl.DataFrame
 ) -> Progress:
     """Count what is said of one source's responses: wanted is one for each with a text, or yet to come."""
-    keys, tries = wanted(prompts, responses), [parts, responses]
+    keys, tries = wanted(asked, responses), [parts, responses]
     on = [name for name in keys.columns if name in parts.schema]
     found = parts.scan().join(keys.lazy(), on=on, how="semi", nulls_equal=True)
     total = None if to_come is None else keys.height + to_come

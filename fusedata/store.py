@@ -110,7 +110,7 @@ class Parts:
 
 
 def collect(frame: pl.LazyFrame, tables: Sequence[Parts]) -> pl.DataFrame:
-    """Collect a query over `tables`, streaming. Raises RunError naming the part that cannot be read."""
+    """Collect a query over `tables` or a dataset, streaming. Raises RunError naming the part that cannot be read."""
     return _readable(lambda: frame.collect(engine="streaming"), tables)
 
 
@@ -120,7 +120,8 @@ def _readable(read: Callable[[], T], tables: Sequence[Parts]) -> T:
     except _UNREADABLE as error:
         for table in tables:
             _check_parts(table)
-        raise RunError(f"The run's tables cannot be read: {first_line(error)}.") from error
+        what = "The run's tables" if tables else "The dataset"
+        raise RunError(f"{what} cannot be read: {first_line(error)}.") from error
 
 
 def batches(

@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from click.testing import CliRunner
 from hub_server import HubServer
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import SUMS, Stopper, built, invoke
+from runs import SUMS, Stopper, built, fails, invoke
 
 from fusedata.audit import READ_ALL, Finding, Report, audit
+from fusedata.audit.expected import Expected
 from fusedata.audit.private import personal, secrets
+from fusedata.audit.recheck import recheck_findings
+from fusedata.audit.run import run_findings
+from fusedata.audit.scans import scan_findings
 from fusedata.cli import cli
 from fusedata.dataset import DPO
 from fusedata.errors import CorpusError, RunError
 from fusedata.shares import interval
+from fusedata.sources import open_datasets
+from fusedata.store import Parts, Run, read_run
 
 Row = dict[str, Any]
 NOT_READ = {"skip": READ_ALL}
@@ -323,6 +330,38 @@ def test_answers_are_judged_again(tmp_path: Path) -> None:
     rows.with_columns(chosen="rejected", rejected="chosen").write_parquet(file)
     found = of(audit(run, recheck=True, **NOT_READ), "verdicts again", "dpo")
     assert (found.severity, found.count) == ("error", 2 * rows.height)
+
+
+def test_a_dataset_that_goes_away_while_it_is_read_is_one_sentence(tmp_path: Path) -> None:
+    run = built(tmp_path)
+    datasets, _ = open_datasets(run)
+    shutil.rmtree(run / "dataset")
+    for dataset in datasets:
+        with pytest.raises(RunError, match=r"^The dataset cannot be read: No such file .*\.$"):
+            scan_findings(dataset.name, dataset.kind, dataset.rows, Expected(), ())
+        with pytest.raises(RunError, match=r"^The dataset cannot be read: No such file .*\.$"):
+            list(recheck_findings(read_run(run), {dataset.name: (dataset.kind, dataset.rows)}))
+
+
+class Losing(Run):
+    """A run whose writer takes up what failed just after a reader has listed it."""
+
+    def parts(self, stage: str, label: str, schema: pl.Schema) -> Parts:
+        class Listed(Parts):
+            def scan_paths(self, paths: Sequence[Path], *, first: int | None = None) -> pl.LazyFrame:
+                self.forget_failed()
+                return super().scan_paths(paths, first=first)
+
+        parts = super().parts(stage, label, schema)
+        return Listed(**vars(parts)) if stage == "responses" else parts
+
+
+def test_a_run_that_loses_a_part_to_a_writer_is_checked_again(tmp_path: Path) -> None:
+    run = built(tmp_path, engine=fails("7 + 8"))
+    found = list(run_findings(Losing(run, read_run(run).state)))
+    assert not list(run.glob("responses/*/failed-*.parquet"))
+    assert {f.check for f in found} == {"funnel", "lineage", "stand-ins"}
+    assert [f.check for f in found if f.severity == "error"] == []
 
 
 def test_a_run_without_a_dataset_cannot_be_audited(tmp_path: Path) -> None:

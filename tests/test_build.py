@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from conftest import dataset_bytes, questions, recipe_over, twin_build, write_corpus
 
-from fusedata.build import Silent
+from fusedata.build import Silent, failures
 from fusedata.candidates import run_tables
 from fusedata.collect import filters
 from fusedata.errors import ConfigError, CorpusError, EngineError, RunError
@@ -200,6 +200,16 @@ def test_a_limit_keeps_the_first_prompts_by_hash(modulo, tmp_path):
     larger = twin_build(modulo).run(tmp_path / "larger", limit=20).places["prompt_id"]
     assert len(small) == 10
     assert set(small) < set(larger)
+
+
+def test_failed_samples_that_a_limit_leaves_out_are_not_to_be_tried_again(modulo, tmp_path):
+    engine = FailsOnce()
+    kept = set(twin_build(modulo).run(tmp_path / "small", limit=10).places["prompt_id"])
+    engine.failed |= kept
+    twin_build(modulo, engine).run(tmp_path / "run")
+    assert failures(tmp_path / "run") == len(engine.failed - kept) > 0
+    twin_build(modulo, engine).run(tmp_path / "run", limit=10)
+    assert failures(tmp_path / "run") == 0
 
 
 def test_a_raised_limit_samples_the_new_prompts_only(modulo, tmp_path):

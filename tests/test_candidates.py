@@ -127,6 +127,14 @@ def test_without_responses_there_are_no_candidates(tmp_path):
     assert rows.columns == ["prompt_id", "source_model", "sample", "text_id", "passed", "reward"]
 
 
+@pytest.mark.parametrize("located", [False, True])
+def test_without_a_source_of_responses_there_are_no_candidates(tmp_path, located):
+    empty = Parts(tmp_path / "responses", RESPONSES)
+    rows = candidates(Tables(prompts_of("a"), [], [], []), located=located)
+    assert rows.schema == candidates(Tables(prompts_of("a"), [empty], [], []), located=located).schema
+    assert rows.is_empty()
+
+
 def test_parts_that_are_written_while_rows_are_counted_are_not_read(tables, monkeypatch):
     before, listed, late = candidates(tables), Parts.paths, count()
 

@@ -23,6 +23,7 @@ from fusedata.inspect_ import Opened, Overview, opened, overview
 from fusedata.inspect_rows import filtered, head, known, query, samples
 from fusedata.lineage import lineage
 from fusedata.plots import bars, clean, distribution, json_text, number, one_line, summarise
+from fusedata.readers import settled
 from fusedata.store import read_run
 
 CONTROLS = {"\x1b", "\x9b", "\u202e"}
@@ -63,6 +64,18 @@ def test_rows_are_counted_by_split_corpus_and_source_model(numbers: Overview) ->
 def test_responses_are_counted_with_their_verdicts(numbers: Overview) -> None:
     model = numbers.responses[1]
     assert (model.source_model, model.responses, model.verdicts) == (MODEL, 24, {"right": 12, "wrong": 12})
+
+
+def test_verdicts_by_an_older_gold_answer_count_no_response_twice(tmp_path: Path) -> None:
+    path = tmp_path / "changing.jsonl"
+    corpus = {"id": CORPUS, "path": str(path), "prompt": "q", "answer": "a", "license": "mit"}
+    for answer in (7, 8):
+        rows = [{"q": "What is 3 + 4?", "a": str(answer)}, {"q": "What is 4 + 5?", "a": "9"}]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        found = overview(opened(built(tmp_path, corpora=[corpus])))
+    (model,) = found.responses
+    assert (model.responses, model.verdicts) == (4, {"right": 2, "wrong": 2})
+    assert (model.reward.count, found.verdicts) == (4, model.verdicts)
 
 
 def test_failed_responses_are_counted(tmp_path: Path) -> None:
@@ -270,6 +283,18 @@ def test_a_wrong_query_is_one_sentence(source: Opened, sql: str, message: str) -
         query(source, sql)
     assert "\n" not in str(caught.value)
     assert not set(str(caught.value)) & CONTROLS
+
+
+def test_a_query_that_loses_a_file_to_a_writer_is_done_again(tmp_path: Path) -> None:
+    run = built(tmp_path, engine=fails("7 + 8"))
+    (failed,) = run.glob("responses/*/failed-*.parquet")
+
+    def look() -> int:
+        source = opened(run)
+        failed.unlink(missing_ok=True)
+        return query(source, "select count(*) from responses").item()
+
+    assert settled(look) == 23
 
 
 def test_a_limit_cuts_what_a_query_gives(source: Opened) -> None:

@@ -344,6 +344,13 @@ def test_run_whose_samples_failed_is_refused_with_the_command_to_finish_it(whole
         ready(whole)
 
 
+def test_failed_sample_of_a_prompt_that_is_no_longer_wanted_holds_no_push_up(whole):
+    part = min((whole / "responses").glob("*/part-*.parquet"))
+    failed = pl.read_parquet(part)[:1].with_columns(prompt_id=pl.lit("0" * 24), error=pl.lit("no answer"))
+    failed.write_parquet(part.with_name("failed-x.parquet"))
+    assert ready(whole)
+
+
 def test_run_without_a_dataset_is_refused(whole):
     shutil.rmtree(whole / "dataset")
     with pytest.raises(RunError, match="holds no dataset"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from runs import CORPUS, MODEL, Engine, Stopper, built, invoke
+from runs import CORPUS, MODEL, SUMS, Engine, Stopper, built, invoke
 from test_mixture import mixture
 
 from fusedata.errors import RunError
@@ -100,6 +100,19 @@ def test_models_are_counted_by_their_responses_and_verdicts(run: Path) -> None:
     assert model.responses == responses.height
     assert (model.judged, model.passed) == (verdicts["passed"].count(), verdicts["passed"].sum())
     assert sum(n for *_, n in (*model.rewards, *model.wrong_rewards)) == model.scored
+
+
+def test_answers_that_two_corpora_carry_are_counted_once(tmp_path: Path) -> None:
+    rows = [{"q": f"What is {i} + 1?", "a": str(i + 1), "s": f"The answer is {i + 1}."} for i in range(SUMS)]
+    said = {"prompt": "q", "answer": "a", "license": "mit", "sampled": False}
+    said |= {"responses": {"column": "s", "source_model": "human"}}
+    first, second = ({"id": f"test/{name}", "path": str(tmp_path / f"{name}.jsonl"), **said} for name in "ab")
+    for corpus in (first, second):
+        Path(corpus["path"]).write_text("\n".join(map(json.dumps, rows)))
+    only: dict[str, object] = {"source_models": [], "dpo": None}
+    built(tmp_path, corpora=[second], **only)
+    (model,) = figures(read_run(built(tmp_path, corpora=[first, second], **only))).models
+    assert (model.responses, model.passed, model.scored) == (SUMS, SUMS, SUMS)
 
 
 def test_agreement_is_the_share_of_contrasts_that_the_reward_orders_as_the_check_does(run: Path) -> None:

@@ -137,6 +137,25 @@ def test_what_is_yet_to_be_sampled_is_yet_to_be_judged_and_scored(tmp_path: Path
     assert found.left == 12 + 25 + 25
 
 
+def test_answers_that_a_target_is_no_longer_asked_for_hide_none_that_are_missing(tmp_path: Path) -> None:
+    half = {"test": 0.2, "order": "random", "sft": 0.5}
+    window = {"reward_gap": [-1.0, 1.0], "reward_gap_model": "fusedata/hash-reward"}
+    wrpo = {"split": half, "dpo": {**window, "method": "wrpo", "target": "test/target"}}
+    built(tmp_path, source_models=drawn(2), split=half, dpo=window)
+    run = built(tmp_path, source_models=drawn(4), stop=Stopper("sample test/target"), **wrpo)
+    stopped = row(status(run), "responses", "test/target")
+    assert (stopped.wanted, stopped.done, stopped.left) == (SUMS // 2 * 4, SUMS // 2 * 2, SUMS // 2 * 2)
+    found = status(built(tmp_path, source_models=drawn(4), **wrpo))
+    counts = [(row(found, t, "test/target").wanted, row(found, t, "test/target").done) for t in TABLES]
+    assert counts == [(SUMS // 2 * 4, SUMS // 2 * 4)] * 3
+    assert (found.left, found.dataset.stale) == (0, ())
+
+
+def drawn(samples: int) -> list[dict[str, object]]:
+    """A model, and one that may be a target, of which so many samples are drawn."""
+    return [{"id": f"test/{name}", "samples": n, "max_tokens": 8} for name, n in (("source", 2), ("target", samples))]
+
+
 def test_rows_read_are_prompts_and_rows_left_out(whole: Path) -> None:
     sums, _ = status(whole).flows
     assert sums.left_out == {

@@ -7,6 +7,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -15,13 +16,14 @@ from fusedata.audit.benchmarks import hold, usual_benchmarks
 from fusedata.audit.card import card_license
 from fusedata.audit.expected import MAX_TOKENS, Expected, expected_of
 from fusedata.audit.facts import facts
-from fusedata.audit.opened import by_recipe, open_source, runs_of
+from fusedata.audit.opened import Source, by_recipe, open_source, runs_of
 from fusedata.audit.report import SEVERITIES, Example, Finding, Report, Severity, Size
 from fusedata.audit.rows import row_findings
 from fusedata.audit.scans import READ_ALL, scan_findings
 from fusedata.audit.sets import Checked, set_findings
 from fusedata.contamination.sources import Places
 from fusedata.errors import RunError
+from fusedata.readers import settled
 from fusedata.recipe import Recipe
 from fusedata.sources import Dataset, Hub
 from fusedata.store import first_line
@@ -50,16 +52,15 @@ def audit(
     folder of those that no text may come from, by default those that a run's build held its prompts against, where the
     build found them, else those in `usual`; `tokenizer`, a folder or a hub's model, counts tokens.
 
-    Raises RunError where there is nothing to audit, CorpusError where a file cannot be read, HubError where the hub
-    refuses, ConfigError where the tokenizer cannot be loaded, and with `recheck` VerifierError.
+    Where a build writes meanwhile and a file went away, it is read again: what is told may be of two states.
+
+    Raises RunError where there is nothing to audit or a file is gone, CorpusError where a file cannot be read, HubError
+    where the hub refuses, ConfigError where the tokenizer cannot be loaded, and with `recheck` VerifierError.
     """
-    opened = [open_source(source, hub=hub, revision=revision, cache=cache) for source in sources]
-    under = [(dataset, recipes) for source in opened for dataset, recipes in source.with_recipes()]
+    opened, under, checked = settled(partial(_read, sources, hub=hub, revision=revision, cache=cache))
     told = _Told(gap, tuple(languages), max_tokens)
     every = [recipe for _, recipes in under for recipe in recipes.values()]
     expected = told.held_to(every)
-    names = _names([dataset for dataset, _ in under])
-    checked = [Checked(name, d.kind, _collected(d), d.ours) for name, (d, _) in zip(names, under, strict=True)]
     found: list[Finding] = []
     for one, (dataset, recipes) in zip(checked, under, strict=True):
         for name, rows, recipe in by_recipe(one, dataset, recipes):
@@ -68,12 +69,28 @@ def audit(
     held = hold(benchmarks, runs_of(opened), every, usual) if "contamination" not in skip else None
     found += held.told if held else ()
     for one, (dataset, _) in zip(checked, under, strict=True):
-        found += scan_findings(one.name, one.kind, dataset.rows, expected, skip, held=held, tokenizer=tokenizer)
+        scan = partial(scan_findings, one.name, one.kind, dataset.rows, expected, skip, held=held, tokenizer=tokenizer)
+        found += settled(scan)
         found.append(card_license(one.name, dataset.folder))
     found += [finding for source in opened for finding in source.findings(recheck=recheck)]
     sizes = [_size(one, dataset) for one, (dataset, _) in zip(checked, under, strict=True)]
     order = sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(", ".join(map(str, sources)), tuple(sizes), tuple(order))
+
+
+_Under = list[tuple[Dataset, dict[str, Recipe]]]
+"""The datasets under audit, each with the recipe that its rows are held to, or those of a mixture."""
+
+
+def _read(
+    sources: Sequence[str | Path], *, hub: Hub, revision: str | None, cache: Path | None
+) -> tuple[list[Source], _Under, list[Checked]]:
+    """Open what is under audit, and give the facts of its datasets."""
+    opened = [open_source(source, hub=hub, revision=revision, cache=cache) for source in sources]
+    under = [(dataset, recipes) for source in opened for dataset, recipes in source.with_recipes()]
+    names = _names([dataset for dataset, _ in under])
+    checked = [Checked(name, d.kind, _collected(d), d.ours) for name, (d, _) in zip(names, under, strict=True)]
+    return opened, under, checked
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -12,10 +13,10 @@ from fusedata.audit.recheck import NAME, recheck_findings
 from fusedata.audit.report import Finding
 from fusedata.audit.run import run_findings
 from fusedata.audit.sets import Checked
-from fusedata.readers import recipe_of
+from fusedata.readers import recipe_of, settled
 from fusedata.recipe import Recipe
 from fusedata.sources import Dataset, Hub, open_datasets
-from fusedata.store import Run
+from fusedata.store import Run, collect
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,16 @@ def runs_of(sources: Sequence[Source]) -> dict[str, Run]:
 def by_recipe(
     checked: Checked, dataset: Dataset, recipes: Mapping[str, Recipe]
 ) -> Iterator[tuple[str, pl.DataFrame, Recipe | None]]:
-    """Give the facts that row checks look at and their recipe: of a mixture's dataset recipe by recipe."""
+    """Give the facts that row checks look at and their recipe: of a mixture's dataset recipe by recipe.
+
+    Raises RunError.
+    """
     rest = checked.facts
     for name, recipe in recipes.items():
         if not name:
             yield checked.name, rest, recipe
             return
-        keys = rows_of(dataset, name, rest.lazy().select(PLACE)).collect()
+        keys = settled(partial(collect, rows_of(dataset, name, rest.lazy().select(PLACE)), ()))
         yield f"{checked.name}: {name}", rest.join(keys, on=PLACE, how="semi", maintain_order="left"), recipe
         rest = rest.join(keys, on=PLACE, how="anti", maintain_order="left")
     if rest.height or not recipes:

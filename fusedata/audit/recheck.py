@@ -1,15 +1,16 @@
 """Judging published answers again, by the recipe's own check and a run's gold answers or tests."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import polars as pl
 
 from fusedata.audit.report import Finding
 from fusedata.audit.rows import PASSING, finding
 from fusedata.profile import Profile
-from fusedata.readers import recipe_of
+from fusedata.readers import recipe_of, settled
 from fusedata.shapes import PARTS, Kind
-from fusedata.store import Run, read_prompts
+from fusedata.store import Run, batches, read_prompts
 from fusedata.verify.checks import Check, opened
 
 _ROWS = 2_000
@@ -27,7 +28,7 @@ def recheck_findings(
             if check is None:
                 yield Finding(NAME, "skipped", "the recipe checks no answers", name)
             else:
-                yield _judged(name, kind, rows, prompts, check)
+                yield settled(partial(_judged, name, kind, rows, prompts, check))
 
 
 def _judged(name: str, kind: Kind, rows: pl.LazyFrame, prompts: pl.DataFrame, check: Check) -> Finding:
@@ -35,7 +36,7 @@ def _judged(name: str, kind: Kind, rows: pl.LazyFrame, prompts: pl.DataFrame, ch
     for part in PARTS[kind][1:]:
         text = pl.col(part).list.last().struct.field("content").fill_null("")
         texts = rows.select("split", "row", "prompt_id", text=text)
-        for batch in texts.collect_batches(chunk_size=_ROWS, lazy=True):
+        for batch in batches(texts, (), _ROWS, in_order=True):
             joined = batch.join(prompts, on="prompt_id", how="left", maintain_order="left")
             known = joined.filter(pl.col("answer").is_not_null())
             found.append(_other(known, part, check))

@@ -8,13 +8,17 @@ import polars as pl
 from fusedata.audit.report import Example, Finding, Severity
 from fusedata.candidates import run_tables
 from fusedata.dataset import placed
-from fusedata.readers import KINDS, expected, published, recipe_of
+from fusedata.readers import KINDS, expected, published, recipe_of, settled
 from fusedata.schema import DROPPED
 from fusedata.store import Run, count, read_prompts
 
 
-def run_findings(run: Run) -> Iterator[Finding]:
+def run_findings(run: Run) -> list[Finding]:
     """Make every check on a run's tables. Raises RunError where one cannot be read."""
+    return settled(lambda: list(_findings(run)))
+
+
+def _findings(run: Run) -> Iterator[Finding]:
     recipe, prompts = recipe_of(run), read_prompts(run)
     found, selection, places = placed(run_tables(run, prompts), recipe)
     yield funnel(run, places)

@@ -15,7 +15,7 @@ from fusedata.audit.report import Finding, Severity
 from fusedata.audit.rows import EXAMPLES, finding
 from fusedata.errors import ConfigError, MissingExtraError
 from fusedata.shapes import PARTS, Kind
-from fusedata.store import first_line
+from fusedata.store import batches, first_line
 from fusedata.texts.language import language
 from fusedata.texts.similar import NearDuplicates
 
@@ -66,10 +66,11 @@ def scan_findings(
     *,
     held: "Held | None" = None,
     tokenizer: str | None = None,
-) -> Iterator[Finding]:
+) -> list[Finding]:
     """Read every text of a dataset once, for all checks that are not to be skipped.
 
     `held`: the benchmarks that texts are held against; `tokenizer`: a folder or a hub's model, to count tokens by.
+    Raises RunError, ConfigError.
     """
     scans = [_languages(expected), _near_duplicates(), _secrets(), _personal()]
     scans += [_contamination(held.index, expected), _contaminated_answers(held.index)] if held and held.index else []
@@ -87,8 +88,7 @@ def scan_findings(
             except MissingExtraError as error:
                 scans.remove(scan)
                 absent.append(Finding(scan.name, "skipped", str(error), name))
-    yield from absent
-    yield from (_finding(scan, name, count, chars) for scan in scans)
+    return [*absent, *(_finding(scan, name, count, chars) for scan in scans)]
 
 
 def _finding(scan: Scan, name: str, count: int, chars: int) -> Finding:
@@ -106,7 +106,7 @@ def _batches(kind: Kind, rows: pl.LazyFrame) -> Iterator[list[Row]]:
         for part in PARTS[kind]
     }
     columns = rows.select("split", "row", "prompt_id", *(text.fill_null("").alias(p) for p, text in texts.items()))
-    for batch in columns.collect_batches(chunk_size=_ROWS, lazy=True):
+    for batch in batches(columns, (), _ROWS, in_order=True):
         yield [(split, row, prompt_id, tuple(said)) for split, row, prompt_id, *said in batch.iter_rows()]
 
 

@@ -11,7 +11,7 @@ from fusedata.candidates import Tables, run_tables
 from fusedata.dataset import placed
 from fusedata.errors import RunError
 from fusedata.funnel import composition, dropped
-from fusedata.readers import collect_files, recipe_of, scan_dataset
+from fusedata.readers import collect_files, of_prompts, recipe_of, scan_dataset
 from fusedata.recipe import Recipe
 from fusedata.schema import KEY, PROMPTS
 from fusedata.store import Run, collect, first_line, read_prompts
@@ -125,7 +125,8 @@ def _height(run: Run, kind: str) -> int:
 def _with_tokens(found: pl.DataFrame, tables: Tables) -> pl.DataFrame:
     """Add the tokens of each response, as its own model's tokenizer counts them."""
     on = [pl.col(name).cast(found.schema[name], strict=False) for name in KEY]
-    tokens = [table.scan().select(*on, tokens="completion_tokens") for table in tables.responses]
+    counting = (of_prompts(table.scan(), table.asked(tables.prompts)) for table in tables.responses)
+    tokens = [rows.select(*on, tokens="completion_tokens") for rows in counting]
     answered = found.lazy().filter(pl.col("text_id").is_not_null()).drop("text_id")
     return collect(answered.join(pl.concat(tokens), on=KEY, how="left"), tables.responses)
 
