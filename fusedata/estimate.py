@@ -10,6 +10,7 @@ import polars as pl
 from fusedata.collect.gold import gold_check
 from fusedata.collect.prompts import collect as collect_prompts
 from fusedata.collect.stage import is_here, locate_corpus
+from fusedata.plan import asked_of
 from fusedata.profile import Profile
 from fusedata.recipe import Recipe, SourceModel
 from fusedata.sample.engines import host_of
@@ -32,6 +33,11 @@ BYTES_A_TOKEN, BYTES_A_ROW = 2.0, 220.0
 English answers were seen to take 0.35 to 0.54 bytes a character, in parts of 256 and of 32 rows."""
 JUDGED_A_SECOND = {"math_answer": 20_000, "unit_tests": 100}
 """Responses a core: `benchmarks/math_verification.py` and `benchmarks/sandbox.py` on 2 cores, rounded down."""
+
+
+RAY_START_SECONDS, RAY_SECONDS_A_RESPONSE = 12, 0.0006
+"""On a Ray cluster: until a model's workers run, its weights not loaded yet, and what a response costs a worker beside
+the model's own time: `benchmarks/ray_scaling.py` on 2 cores."""
 
 
 class Yield(NamedTuple):
@@ -75,6 +81,8 @@ class Work:
     gpus: int | None
     side_by_side: int = 1
     """Engines of this model that work at a time: as many as the GPUs of the profile's Ray cluster hold."""
+    on_ray: bool = False
+    """Whether the profile states a Ray cluster, whose own time is in `hours`."""
 
     @property
     def hours(self) -> float | None:
@@ -82,7 +90,9 @@ class Work:
         tokens = self.completion_tokens if self.completion_tokens_at_most is not None else self.prompt_tokens
         if tokens is None or self.tokens_per_second is None:
             return None
-        return tokens / self.tokens_per_second / self.side_by_side / 3600
+        ray = RAY_START_SECONDS + RAY_SECONDS_A_RESPONSE * (self.requests or 0) / self.side_by_side
+        seconds = tokens / self.tokens_per_second / self.side_by_side
+        return (seconds + (ray if self.on_ray and self.requests else 0)) / 3600
 
     @property
     def gpu_hours(self) -> float | None:
@@ -124,13 +134,22 @@ def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Tria
     there = total(counts.values())
     prompts = None if there is None else min(there, recipe.limit or there)
     sampled = [
-        _sampling(model, profile, _answering(recipe, model, prompts), tokens, _done(root, model), measured)
+        _sampling(model, profile, _answering(recipe, model, prompts), tokens, _done(root, recipe, model), measured)
         for model in recipe.source_models
     ]
     work = [*sampled, *_scoring(recipe, profile, sampled, held, measured)]
     sft, dpo = _rows(recipe, counts, prompts, measured)
     told = tuple(_assumptions(recipe, profile, work, tokens, measured))
     return Estimate(tuple(work), _disk(sampled, measured), sft, dpo, _judging(recipe, sampled), told)
+
+
+def longest(plans: Iterable[Estimate]) -> tuple[str, float] | None:
+    """Give the model that works longest on the clock, over all of its recipes, and its share; None: not known."""
+    hours: dict[str, float] = {}
+    for work in (work for plan in plans for work in plan.work):
+        hours[work.model] = hours.get(work.model, 0.0) + (work.hours or 0.0)
+    most, every = max(hours, key=lambda model: hours[model], default=None), sum(hours.values())
+    return (most, hours[most] / every) if most and every else None
 
 
 def total(numbers: Iterable[Number | None]) -> Number | None:
@@ -200,6 +219,7 @@ def _sampling(
         tokens_per_second=rate,
         gpus=gpus,
         side_by_side=_side_by_side(profile, gpus, profile.ray.engines),
+        on_ray=bool(profile.ray.gpus),
     )
 
 
@@ -226,11 +246,12 @@ def _scoring(
     found, host = measured.reward if measured else None, profile.reward
     rate = found.rows_per_second * found.prompt_tokens if found and found.rows_per_second else host.throughput
     gpus = None if host.server else int(host.device != "cpu")
+    side = _side_by_side(profile, gpus, profile.ray.rewards)
     counts = (None, 1, total(asked), 0, total(read), None, None)
-    return [Work(reward.model, *counts, rate, gpus, _side_by_side(profile, gpus, profile.ray.rewards))]
+    return [Work(reward.model, *counts, rate, gpus, side, bool(profile.ray.gpus))]
 
 
-def _done(root: Path | None, model: SourceModel) -> int:
+def _done(root: Path | None, recipe: Recipe, model: SourceModel) -> int:
     """Count the responses of `model` in a run whose recipe samples it the same way."""
     if root is None or not (root / "run.json").exists():
         return 0
@@ -245,7 +266,7 @@ def _done(root: Path | None, model: SourceModel) -> int:
     ):
         return 0
     parts = run.parts("responses", model.id, RESPONSES)
-    asked = parts.asked(read_prompts(run)).lazy().select("prompt_id")
+    asked = asked_of(parts, read_prompts(run), recipe, model.id).lazy().select("prompt_id")
     rows = parts.scan("part").filter(pl.col("sample") < model.samples).join(asked, on="prompt_id", how="semi")
     return count(rows, parts)
 
@@ -296,6 +317,8 @@ def _assumptions(
         yield f"prompts that FuseChat-3.0 counted of {', '.join(counted)}: those that end without a row come on top"
     if any(w.side_by_side > 1 for w in work):
         yield f"--on ray: engines side by side on the cluster's {profile.ray.gpus} GPUs, each as fast as alone"
+        beside = f"{RAY_START_SECONDS} s to start its workers, {RAY_SECONDS_A_RESPONSE * 1000:g} ms a response"
+        yield f"--on ray: {beside} beside the model's own time, as measured on ours without a GPU"
     if recipe.correctness:
         rate = JUDGED_A_SECOND[recipe.correctness.check]
         yield f"verification: {rate:,} responses a second on one core, as measured on ours"

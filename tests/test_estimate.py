@@ -65,11 +65,14 @@ def test_engines_side_by_side_take_fewer_hours_and_as_many_gpu_hours(tmp_path, m
     profile = load_profile(find_profile("vllm-8xh100")).model_copy(update={"ray": Ray(gpus=64)})
     plan = Build(load_recipe(find_recipe("math")), profile).plan(tmp_path / "run")
     assert [w.side_by_side for w in plan.work] == [8, 64]
-    assert [w.hours for w in plan.work] == [
-        pytest.approx(math.work[0].hours / 8),
-        pytest.approx(math.work[1].hours / 64),
+    ray = [
+        (rules.RAY_START_SECONDS + rules.RAY_SECONDS_A_RESPONSE * w.requests / w.side_by_side) / 3600 for w in plan.work
     ]
-    assert plan.gpu_hours == pytest.approx(math.gpu_hours)
+    assert [w.hours for w in plan.work] == [
+        pytest.approx(math.work[0].hours / 8 + ray[0]),
+        pytest.approx(math.work[1].hours / 64 + ray[1]),
+    ]
+    assert sum(ray) * 64 > plan.gpu_hours - math.gpu_hours > 0
     assert plan.hours == pytest.approx(sum(w.hours for w in plan.work))
 
 

@@ -275,6 +275,23 @@ def test_a_dry_run_sums_up_the_recipes(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_plan_on_paper_is_what_a_dry_run_prints(tmp_path: Path):
+    paper = (Path(__file__).parents[1] / "docs" / "full-build.md").read_text()
+    command = ("build", "fusechat-3.0", "--profile", "ray-8x8xh100", "--dry-run", "--out", tmp_path / "run")
+    found = json.loads(invoke(*command, "--json"))
+    for name, plan in found["recipes"].items():
+        for work in plan["work"]:
+            engines = f"{work['side_by_side']} × {work['gpus']}"
+            start = f"| {name} | {work['model'].split('/')[1]} | {engines} | {work['requests']:,} |"
+            (row,) = (line for line in paper.splitlines() if line.startswith(start))
+            assert row.endswith(f" {work['hours']:.2f} | {work['gpu_hours']:.1f} |")
+    assert f"| **{found['hours']:.1f}** | **{found['gpu_hours']:.0f}** |" in paper
+    assert f"{found['sft_rows']:,} SFT rows and {found['dpo_pairs']:,} pairs" in paper
+    assert f"{found['disk_bytes'] / 1e9:.1f} GB" in paper
+    (limit,) = re.findall(r"most of them +\S+/(\S+) (\d+)%", invoke(*command).partition("The whole of")[2])
+    assert "**What limits** is sampling from {}, {} % of the hours".format(*limit) in paper
+
+
 # --- end to end -----------------------------------------------------------------------------------------------------
 
 

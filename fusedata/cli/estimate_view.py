@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusedata.estimate import Estimate, Work
 
 
@@ -23,7 +25,9 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
     rows = [_row(w) for w in found.work]
     if not any(w.done for w in found.work):
         headers, rows = [h for h in headers if h != "done"], [[*row[:3], *row[4:]] for row in rows]
-    limit = max(found.work, key=lambda w: w.hours or 0.0) if found.hours else None
+    if any(w.side_by_side > 1 for w in found.work):
+        headers.insert(-3, "GPUs")
+        rows = [[*row[:-3], _engines(w), *row[-3:]] for row, w in zip(rows, found.work, strict=True)]
     judging = found.verify_core_hours
     say(
         heading("A build would take", "nothing was begun; ?: not known"),
@@ -33,11 +37,7 @@ def show_estimate(found: "Estimate", as_json: bool) -> None:
             ["", ""],
             [
                 ["hours", _number(found.hours, ",.1f")],
-                *(
-                    [["most of them", f"{limit.model} {(limit.hours or 0.0) / (found.hours or 1.0):.0%}"]]
-                    if limit
-                    else []
-                ),
+                *most_of_them([found]),
                 ["GPU-hours", _number(found.gpu_hours, ",.1f")],
                 *([["verification", f"{_number(judging, ',.1f')} core-hours"]] if judging != 0 else []),
                 ["disk", "?" if found.disk_bytes is None else f"{_short(found.disk_bytes)}B"],
@@ -55,6 +55,19 @@ def estimate_json(found: "Estimate") -> dict[str, Any]:
     """Give an estimate as JSON, hours and GPU-hours among it."""
     work = [asdict(w) | {"hours": w.hours, "gpu_hours": w.gpu_hours} for w in found.work]
     return asdict(found) | {"work": work, "hours": found.hours, "gpu_hours": found.gpu_hours}
+
+
+def most_of_them(plans: "Sequence[Estimate]") -> list[list[str]]:
+    """Give the line that names what limits these plans, one after another, where their hours are known."""
+    from fusedata.estimate import longest
+
+    found = longest(plans)
+    return [["most of them", f"{found[0]} {found[1]:.0%}"]] if found and all(plan.hours for plan in plans) else []
+
+
+def _engines(work: "Work") -> str:
+    """How many engines work at a time, and the GPUs of each."""
+    return "" if work.gpus is None else f"{work.side_by_side}x{work.gpus}"
 
 
 def _row(work: "Work") -> list[str]:

@@ -50,7 +50,7 @@ def build_mixture(
 def _show_plans(task: "MixtureBuild", folder: Path, limit: int | None, calibrate: int | None, as_json: bool) -> None:
     import json
 
-    from fusedata.cli.estimate_view import estimate_json, show_estimate
+    from fusedata.cli.estimate_view import estimate_json, most_of_them, show_estimate
     from fusedata.estimate import total
 
     plans = task.plan(folder, limit=limit, calibrate=calibrate)
@@ -72,6 +72,7 @@ def _show_plans(task: "MixtureBuild", folder: Path, limit: int | None, calibrate
     rows: list[list[Cell]] = [
         [named[k], "?" if n is None else f"{n:,.{1 if 'hours' in k else 0}f}"] for k, n in sums.items()
     ]
+    rows[1:1] = [[*row] for row in most_of_them(list(plans.values()))]
     say(heading(f"The whole of {task.mixture.name}", "recipes one after another"), table(["", ""], rows, header=False))
 
 
