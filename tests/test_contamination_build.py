@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,8 @@ def test_what_cannot_be_had_or_read_is_named_with_its_reason(tmp_path: Path) -> 
 
 # --- hubs -----------------------------------------------------------------------------------------------------
 
+NEWEST = {source.hub: "main" for benchmark in BENCHMARKS for source in benchmark.sources if source.hub}
+"""In place of the pins: the server has commits of its own."""
 RUN = """
 import json, sys
 from pathlib import Path
@@ -168,7 +171,7 @@ def on_hub(
         "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "1",
         "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "1",
     }
-    command = [sys.executable, "-W", "error", "-c", RUN, json.dumps(names), hub, json.dumps(pinned or {})]
+    command = [sys.executable, "-W", "error", "-c", RUN, json.dumps(names), hub, json.dumps(pinned or NEWEST)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == ""
     items, unchecked, revisions = json.loads(done.stdout)
@@ -194,6 +197,20 @@ def test_a_recipe_pins_the_commit_of_a_benchmark(server: HubServer, tmp_path: Pa
     server.add("openai/gsm8k", {file: parquet([{"question": ROBE}])})
     items, _, revisions = on_hub(tmp_path, server.url, "gsm8k", pinned={"openai/gsm8k": then})
     assert (items, revisions) == ([Item("gsm8k", "row 0", DUCKS)], {"gsm8k": then})
+
+
+def test_without_a_pin_of_the_recipes_the_own_ones_are_asked_for(server: HubServer, tmp_path: Path) -> None:
+    server.add("openai/gsm8k", {"main/test-00000-of-00001.parquet": parquet([{"question": DUCKS}])})
+    _, unchecked, _ = on_hub(tmp_path, server.url, "gsm8k", pinned={"openai/gsm8k-nothing": "x"})
+    (pinned,) = (benchmark.sources[0].revision for benchmark in BENCHMARKS if benchmark.name == "gsm8k")
+    assert pinned in "".join(server.asked("gsm8k"))
+    assert "gsm8k" in unchecked
+
+
+def test_all_that_is_on_a_hub_is_pinned_but_mmlu_redux() -> None:
+    sources = [source for benchmark in BENCHMARKS for source in benchmark.sources if source.hub]
+    assert [source.hub for source in sources if source.revision is None] == ["edinburgh-dawg/mmlu-redux"]
+    assert all(re.fullmatch("[0-9a-f]{40}", source.revision or "0" * 40) for source in sources)
 
 
 def test_a_builds_benchmarks_are_asked_for_at_the_recipes_pins(recipe: Recipe, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The benchmarks that the published method is judged on: where their texts are, and which columns hold them.
 
-Ids, files and columns are those of the datasets' own pages; ids on ModelScope are those that evalscope reads. Where no
-revision is pinned, here or in a recipe, the newest is read; the commit that was read is recorded in any case.
+Ids, files and columns are those of the datasets' own pages; ids on ModelScope are those that evalscope reads. Commits
+are those that public evaluations pin; where none is pinned, here or in a recipe, the newest is read. The commit that
+was read is recorded in any case.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,14 @@ def _one(name: str, license: str | None, source: Source, *, gated: bool = False,
     return Benchmark(name, (source,), license, gated, where)
 
 
-_LIVEBENCH = ("coding", "data_analysis", "instruction_following", "language", "math", "reasoning")
+_LIVEBENCH = {
+    "coding": "a958549fdd8aa57be0a3fafe7b205ffc160ed5f4",
+    "data_analysis": "31b9661ff678df9958e2f7fa228427f4c858c1a1",
+    "instruction_following": "0868379c4b5cf62aeacaf8be4f08fced815c81bb",
+    "language": "3ada32a2e53d5e04e57fa503384cb85ce9116c40",
+    "math": "bb66571c8ccf32d3df9e6f48b920d3770ff4aacb",
+    "reasoning": "6fc6498a5dfba553f69f4413feabade1f1a2d384",
+}
 
 BENCHMARKS: tuple[Benchmark, ...] = (
     _one(
@@ -100,8 +108,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
                 plain=(f"livebench-{part}.jsonl",),
                 item="question_id",
                 between=("livebench_release_date", "2024-01-01", "2024-08-31~"),
+                revision=revision,
             )
-            for part in _LIVEBENCH
+            for part, revision in _LIVEBENCH.items()
         ),
     ),
     _one(
@@ -113,6 +122,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             (("options",),),
             plain=("mmlu-pro.jsonl",),
             item="question_id",
+            revision="b189ec765aa7ed75c8acfea42df31fdae71f97be",
         ),
     ),
     _one(
@@ -136,6 +146,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             files=("gpqa_diamond.csv",),
             plain=("gpqa_diamond.csv",),
             item="Record ID",
+            revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
         ),
         gated=True,
     ),
@@ -148,12 +159,19 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             files=("main/test-*.parquet",),
             plain=("gsm8k-test.jsonl",),
             modelscope="AI-ModelScope/gsm8k",
+            revision="740312add88f781978c0658806c59bc2815b9866",
         ),
     ),
     _one(
         "math",
         "mit",
-        Source("EleutherAI/hendrycks_math", (("problem",),), files=("*/test-*.parquet",), plain=("math-test.jsonl",)),
+        Source(
+            "EleutherAI/hendrycks_math",
+            (("problem",),),
+            files=("*/test-*.parquet",),
+            plain=("math-test.jsonl",),
+            revision="21a5633873b6a120296cce3e2df9d5550074f4a3",
+        ),
     ),
     _one(
         "math-500",  # part of `math`, and what many report: where only it can be had, it alone is checked
@@ -165,9 +183,20 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             plain=("math-500.jsonl",),
             item="unique_id",
             modelscope="AI-ModelScope/MATH-500",
+            revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         ),
     ),
-    _one("amc23", None, Source("math-ai/amc23", (("question", "problem"),), plain=("amc23.jsonl",), item="id")),
+    _one(
+        "amc23",
+        None,
+        Source(
+            "math-ai/amc23",
+            (("question", "problem"),),
+            plain=("amc23.jsonl",),
+            item="id",
+            revision="80815d37005feb82cd7f8fbc6901d5d3eff43057",
+        ),
+    ),
     _one(
         "humaneval",
         "mit",
@@ -176,6 +205,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             (("prompt",), ("test",)),
             plain=("HumanEval.jsonl.gz", "HumanEval.jsonl"),
             item="task_id",
+            revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
         ),
     ),
     _one(
@@ -188,6 +218,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             plain=("mbpp.jsonl",),
             item="task_id",
             between=("task_id", 11, 510),
+            revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
         ),
     ),
     _one(
@@ -201,6 +232,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             item="question_id",
             between=("contest_date", "2024-08-01", "2024-11-30~"),
             modelscope="AI-ModelScope/code_generation_lite",
+            revision="0fe84c3912ea0c4d4a78037083943e8f0c4dd505",
         ),
     ),
 )
