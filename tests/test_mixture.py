@@ -328,6 +328,7 @@ def test_the_whole_of_fusechat_builds_under_the_local_profile(tmp_path: Path):
     assert any(reason.startswith("topic ") for flow in instruction.flows for reason in flow.left_out)
     assert not (run / "chinese" / "dataset" / "dpo").exists()
     assert whole(run / "chinese", "sft").height
+    assert whole(run / "math", "sft").height  # answers that people wrote are right
     assert "Made with stand-ins" in (run / "chinese" / "dataset" / "sft" / "README.md").read_text()
 
 
