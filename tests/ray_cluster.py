@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from ray_builds import build
 
-from fusedata.on_ray.cluster import connected, elsewhere, engine_pool, everywhere, kept
+from fusedata.on_ray.cluster import connected, elsewhere, everywhere, kept, nodes
+from fusedata.on_ray.pools import engine_pool
 from fusedata.on_ray.tries import counter
 from fusedata.on_ray.workers import Place
 
@@ -155,4 +156,4 @@ def _large(note: Any) -> tuple[None, Any]:
 
 def engines_that_fit(host: Any, sizes: Any) -> Any:
     with connected():
-        return engine_pool(host, sizes, "m")
+        return engine_pool(host, sizes, "m", nodes())

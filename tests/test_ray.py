@@ -30,7 +30,8 @@ from s3_server import FAULTS, FaultyServer, s3_store
 
 import fusedata
 from fusedata.errors import ConfigError, EngineError, MissingExtraError, RunError
-from fusedata.on_ray.cluster import Pool, connected
+from fusedata.on_ray.cluster import connected
+from fusedata.on_ray.pools import Pool
 from fusedata.on_ray.stages import _batches_a_call
 from fusedata.on_ray.workers import Place, Sampler, Seams, work
 from fusedata.profile import OpenaiEngine, Profile, Ray, VllmEngine
@@ -333,6 +334,7 @@ def test_an_error_in_a_worker_is_the_one_sentence_that_it_would_be_here(nodes, t
 @pytest.mark.slow
 def test_an_engine_that_no_node_has_room_for_is_told(nodes):
     assert nodes.do(engines_that_fit, None, Ray()) == Pool(3, 1, 0)
-    assert nodes.do(engines_that_fit, VllmEngine(engine="vllm", tensor_parallel_size=4), Ray()) == Pool(3, 1, 0)
+    with pytest.raises(ConfigError, match="takes 4 GPUs, and the Ray cluster has none"):
+        nodes.do(engines_that_fit, VllmEngine(engine="vllm", tensor_parallel_size=4), Ray())
     with pytest.raises(ConfigError, match="takes 2 processors, which no node of the Ray cluster has"):
         nodes.do(engines_that_fit, None, Ray(cpus=2))
