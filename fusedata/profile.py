@@ -161,8 +161,8 @@ class Ray(Model):
     """How a Ray cluster is used, with `--on ray`. An engine takes as many GPUs as it is spread over, on one node."""
 
     engines: Count | None = None
-    """Engines that run side by side; absent: as many as the cluster has GPUs for (processors, where it has none), and
-    one that asks servers."""
+    """Engines that run side by side; absent: as many as the cluster has GPUs for (processors, where they take none),
+    and one that asks servers."""
     rewards: Count | None = None
     """Reward models that run side by side; absent: as for engines."""
     checks: Count | None = None

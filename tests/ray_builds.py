@@ -18,6 +18,8 @@ from fusedata.storage import place
 from fusedata.testing import EchoEngine, HashReward
 
 PROMPTS, SAMPLES = 30, 4
+REFUSED = "0123456"
+"""What the prompts begin with that a file `refuse` has the engine refuse."""
 
 
 class Stopped(Exception):  # noqa: N818 - what Ctrl-C does to a build
@@ -47,7 +49,7 @@ def stop():
 
 
 class Engine(EchoEngine):
-    """An echo that takes `seconds` a batch, and writes down in `folder` which keys it was asked for.
+    """An echo that takes `seconds` a batch, and writes down in `folder` which keys it was asked for, and on which node.
 
     `fault` says what it does, once in the life of `folder`, in the middle of its third batch; "poison": each time that
     it is asked for one prompt, as long as `folder` holds a file of that name.
@@ -58,6 +60,10 @@ class Engine(EchoEngine):
         self.folder, self.seconds, self.fault = folder, seconds, fault
 
     def generate(self, batches):
+        if (
+            ray := sys.modules.get("ray")
+        ) and ray.is_initialized():  # it connects to a cluster if it is asked unconnected
+            (self.folder / f"node-{ray.get_runtime_context().get_node_id()}").touch()
         for batch in batches:
             time.sleep(self.seconds)
             for request in batch:
@@ -79,7 +85,7 @@ class Engine(EchoEngine):
         raise EngineError("test/echo: gone.")
 
     def _answer(self, request):
-        if (self.folder / "refuse").exists() and request.prompt_id[0] in "0123456":
+        if (self.folder / "refuse").exists() and request.prompt_id[0] in REFUSED:
             return Completion(None, "error", error="HTTP 500")
         return super()._answer(request)
 
@@ -108,6 +114,11 @@ def build(folder: Path, *, on_ray: bool = True, seconds: float = 0.0, fault: str
     }
     sizes = Ray(engines=2, rewards=1, checks=1)
     return Build(recipe(folder), Profile(name="twins", reward=RewardHost(batch_size=16), ray=sizes), **seams)
+
+
+def nodes_of_engines(folder: Path) -> set[str]:
+    """The nodes that engines were asked on."""
+    return {path.name.removeprefix("node-") for path in folder.glob("node-*")}
 
 
 def asked(folder: Path) -> list[str]:

@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from ray_builds import build
+from ray_builds import build, nodes_of_engines
 
-from fusedata.on_ray.cluster import connected, elsewhere, engine_pool, everywhere, kept
+from fusedata.on_ray.cluster import connected, elsewhere, everywhere, kept, nodes
+from fusedata.on_ray.pools import engine_pool
 from fusedata.on_ray.tries import counter
 from fusedata.on_ray.workers import Place
 
@@ -113,9 +114,11 @@ def _printing_to(file: int) -> Iterator[None]:
             os.close(before)
 
 
-def remove_node() -> None:
-    """Take a node away, as a machine that loses its power."""
-    _HELD[0].remove_node(next(iter(_HELD[0].worker_nodes)), allow_graceful=False)
+def remove_node(folder: Any = None) -> None:
+    """Take a node away, as a machine that loses its power: one where engines of the build of `folder` are, if given."""
+    busy = nodes_of_engines(folder) if folder else None
+    lost = [node for node in _HELD[0].worker_nodes if busy is None or node.node_id in busy]
+    _HELD[0].remove_node(lost[0], allow_graceful=False)
 
 
 def add_node() -> None:
@@ -155,4 +158,4 @@ def _large(note: Any) -> tuple[None, Any]:
 
 def engines_that_fit(host: Any, sizes: Any) -> Any:
     with connected():
-        return engine_pool(host, sizes, "m")
+        return engine_pool(host, sizes, "m", nodes())

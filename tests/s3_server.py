@@ -66,7 +66,9 @@ class _Proxy(BaseHTTPRequestHandler):
         if fault == "reset":
             self._reset()
             return
-        if fault == "cut":  # the server meets the end of the connection in the middle of the upload
+        if (
+            fault == "cut" and self.command != "GET"
+        ):  # the server meets the end of the connection in the middle of the upload
             with socket.create_connection(("127.0.0.1", self.server.behind)) as upstream:
                 upstream.sendall(f"{self.command} {self.path} HTTP/1.1\r\n".encode())
                 upstream.sendall("".join(f"{k}: {v}\r\n" for k, v in self._headers()).encode() + b"\r\n")
@@ -82,6 +84,10 @@ class _Proxy(BaseHTTPRequestHandler):
         finally:
             upstream.close()
         if fault == "lost":  # done, and nobody is told
+            self._reset()
+            return
+        if fault == "cut":  # the client meets the end of the connection in the middle of the object
+            self._answer(answer.status, answer.getheaders(), content[: len(content) // 2])
             self._reset()
             return
         self._answer(answer.status, answer.getheaders(), content)

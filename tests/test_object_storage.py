@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from io import BytesIO
 from pathlib import Path
 
@@ -120,6 +120,25 @@ def test_a_build_through_errors_resets_cut_and_lost_answers_gives_the_same_bytes
     assert dataset_bytes(root) == expected(tmp_path)
     keys = [(request.prompt_id, request.sample) for request in engine.asked]
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.slow
+def test_a_build_and_its_resume_through_reads_that_fail_give_the_same_bytes_and_pay_for_nothing_twice(
+    proxy, root, tmp_path
+):
+    kinds, reads = itertools.cycle(FAULTS), itertools.count()
+    proxy.fault = lambda _, method: next(kinds) if method in {"GET", "HEAD"} and next(reads) % 4 == 2 else ""
+    asked, engines = recipe(tmp_path), [Engine(), Engine()]
+    for engine, reporter in zip(engines, [Stopper("sample", 10), None], strict=True):
+        proxy.faults.clear()
+        with pytest.raises(Stopped) if reporter else nullcontext():
+            build(asked, engine, reporter).run(root)
+        assert set(FAULTS) < set(proxy.faults)
+    proxy.fault = lambda *_: ""
+    keys = [(request.prompt_id, request.sample) for engine in engines for request in engine.asked]
+    assert all(engine.asked for engine in engines)
+    assert len(keys) == len(set(keys))
+    assert dataset_bytes(root) == expected(tmp_path)
 
 
 @pytest.mark.slow

@@ -11,12 +11,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import dataset_bytes
-from ray_builds import PROMPTS, SAMPLES, AtStage, Engine, Stopped, asked, build, recipe, stop
+from ray_builds import PROMPTS, REFUSED, SAMPLES, AtStage, Engine, Stopped, asked, build, recipe, stop
 from ray_cluster import (
     Cluster,
     add_node,
@@ -30,7 +31,8 @@ from s3_server import FAULTS, FaultyServer, s3_store
 
 import fusedata
 from fusedata.errors import ConfigError, EngineError, MissingExtraError, RunError
-from fusedata.on_ray.cluster import Pool, connected
+from fusedata.on_ray.cluster import connected
+from fusedata.on_ray.pools import Pool
 from fusedata.on_ray.stages import _batches_a_call
 from fusedata.on_ray.workers import Place, Sampler, Seams, work
 from fusedata.profile import OpenaiEngine, Profile, Ray, VllmEngine
@@ -263,9 +265,10 @@ def test_a_worker_that_is_killed_costs_no_more_than_the_batches_in_flight(nodes,
 
 
 @pytest.mark.slow
-def test_a_node_that_is_taken_away_costs_no_more_than_the_batches_in_flight(nodes, tmp_path):
+def test_a_node_that_is_taken_away_with_an_engine_costs_no_more_than_the_batches_in_flight(nodes, tmp_path):
+    lose_node = partial(remove_node, tmp_path)
     try:
-        nodes.build(tmp_path, tmp_path / "run", seconds=0.2, reporter=AtStage("sample", 20, remove_node))
+        nodes.build(tmp_path, tmp_path / "run", seconds=0.2, reporter=AtStage("sample", 20, lose_node))
     finally:
         nodes.do(add_node)
     keys = asked(tmp_path)
@@ -297,6 +300,10 @@ def test_a_build_whose_driver_is_killed_is_resumed_and_what_failed_is_tried_agai
     whole = parts(tmp_path / "run", "responses")
     assert {name: part for name, part in kept.items() if name not in failed(kept)}.items() <= whole.items()
     assert not failed(whole)
+    times = Counter(asked(tmp_path))
+    assert max(times.values()) <= 2
+    twice = [key for key, count in times.items() if count == 2 and key[0] not in REFUSED]
+    assert len(twice) <= 2 * BATCH  # the batches that the two engines were in
     assert_whole(tmp_path, tmp_path / "run")
 
 
@@ -333,6 +340,7 @@ def test_an_error_in_a_worker_is_the_one_sentence_that_it_would_be_here(nodes, t
 @pytest.mark.slow
 def test_an_engine_that_no_node_has_room_for_is_told(nodes):
     assert nodes.do(engines_that_fit, None, Ray()) == Pool(3, 1, 0)
-    assert nodes.do(engines_that_fit, VllmEngine(engine="vllm", tensor_parallel_size=4), Ray()) == Pool(3, 1, 0)
+    with pytest.raises(ConfigError, match="takes 4 GPUs, and the Ray cluster has none"):
+        nodes.do(engines_that_fit, VllmEngine(engine="vllm", tensor_parallel_size=4), Ray())
     with pytest.raises(ConfigError, match="takes 2 processors, which no node of the Ray cluster has"):
         nodes.do(engines_that_fit, None, Ray(cpus=2))

@@ -17,7 +17,8 @@ from test_contamination_build import DUCKS, TABLES, fill
 import fusedata
 from fusedata.build import Build
 from fusedata.on_ray import OnRay, Seams
-from fusedata.on_ray.cluster import Pool, connected
+from fusedata.on_ray.cluster import connected
+from fusedata.on_ray.pools import Pool
 from fusedata.on_ray.stages import _batches_a_call, _slices
 from fusedata.profile import Profile, Ray, RewardHost
 

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +15,7 @@ import polars as pl
 import pytest
 from conftest import questions, recipe_over, write_corpus
 
+import fusedata
 from fusedata.build import Build
 from fusedata.config import validate
 from fusedata.errors import ConfigError, EngineError
@@ -27,8 +30,10 @@ from fusedata.store import Parts
 from fusedata.testing import HashReward
 
 pytest.importorskip("vllm", reason="the extra vllm is not installed")
+psutil = pytest.importorskip("psutil")
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
+IMPORTED = str(Path(fusedata.__file__).parents[1])
 ON_CPU = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 29}
 HOST = {"engine": "vllm", "dtype": "float32", "max_model_len": 256, "batch_size": 8, "in_flight": 16}
 
@@ -43,12 +48,19 @@ def engine(folder: Path, host: dict[str, object] | None = None, **sampling: obje
     return VllmEngine(SourceModel(id="test/smol", **{"max_tokens": 24, **sampling}), validate(Host, table, "test"))
 
 
-def workers(*, but: set[int] = frozenset()) -> set[int]:
-    """vLLM's processes that this one started, or left behind."""
-    me = str(os.getpid())
+def workers(*, but: set[int] = frozenset(), of: int | None = None, named: str = "VLLM::EngineCore") -> set[int]:
+    """vLLM's processes that this one (or the process `of`) started, or left behind."""
+    me = str(of or os.getpid())
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines() if "VLLM::EngineCore" in line]
+    rows = [line.split(None, 2) for line in listed.splitlines() if named in line]
     return {int(pid) for pid, parent, _ in rows if parent == me} - but
+
+
+def left_of(pids: set[int]) -> set[int]:
+    """Those processes that are alive."""
+    listed = subprocess.run(["ps", "-eo", "pid,stat"], capture_output=True, text=True, check=True).stdout
+    rows = (line.split() for line in listed.splitlines()[1:])
+    return pids & {int(pid) for pid, state in rows if not state.startswith("Z")}
 
 
 def answered(engine: VllmEngine, batch: list[Request]) -> dict[tuple[str, int], object]:
@@ -73,6 +85,7 @@ def running(folder: Path):
     yield running
     running.close()
     assert not workers()
+    assert not workers(named="vllm_guard")
 
 
 QUESTIONS = [f"Name {n} animals that live in water." for n in range(2, 14)]
@@ -216,6 +229,32 @@ def test_a_worker_that_dies_loses_nothing_that_had_finished_and_the_next_build_g
     assert found.select("prompt_id", "sample").is_unique().all()
     assert found.height == 24
     assert found.join(kept, on=["prompt_id", "sample", "text"]).height == kept.height
+
+
+HOLDER = """
+import sys, time
+from test_vllm_engine import QUESTIONS, Path, answered, engine, requests
+
+answers = answered(engine(Path(sys.argv[1])), requests(QUESTIONS[:1]))
+Path(sys.argv[2]).write_text(str(len(answers)))
+time.sleep(999)
+"""
+
+
+def test_the_processes_of_an_engine_end_with_a_holder_that_is_killed(folder, tmp_path):
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), IMPORTED])}
+    command = [sys.executable, "-c", HOLDER, str(folder), str(tmp_path / "answered")]
+    holder = subprocess.Popen(command, env=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while holder.poll() is None and not (tmp_path / "answered").exists():
+        time.sleep(0.2)
+    begun = {process.pid for process in psutil.Process(holder.pid).children(recursive=True)}
+    assert workers(of=holder.pid) < begun  # the guard is the other one
+    holder.kill()
+    holder.wait()
+    until = time.monotonic() + 30
+    while left_of(begun) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left_of(begun)
 
 
 def test_models_of_one_build_run_one_after_another_and_leave_no_process_behind(folder, tmp_path):

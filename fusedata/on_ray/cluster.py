@@ -6,23 +6,16 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusedata import errors
 from fusedata.errors import ConfigError, EngineError, FusedataError, MissingExtraError
-from fusedata.profile import OpenaiEngine, RewardHost
-from fusedata.profile import Ray as Sizes
+from fusedata.on_ray.pools import Pool, has
 from fusedata.store import first_line
-
-if TYPE_CHECKING:
-    from fusedata.profile import EngineHost
 
 LOGS = "FUSEDATA_RAY_LOGS"
 """The environment variable that lets Ray, and what workers print, write to the terminal."""
 _KNOCK_SECONDS = 10.0
-_CHECK_CPUS = 8
-"""Processors that a verifier takes where the profile does not say: more of them start no faster."""
 
 
 @contextlib.contextmanager
@@ -110,60 +103,11 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-@dataclass(frozen=True)
-class Pool:
-    """How many workers run side by side, and what each of them takes."""
-
-    size: int
-    cpus: int
-    gpus: int
-
-
-def engine_pool(host: "EngineHost | None", sizes: Sizes, name: str) -> Pool:
-    """Size the pool of a source model's engines; one that asks servers is one. Raises ConfigError."""
-    if isinstance(host, OpenaiEngine):
-        return Pool(1, sizes.cpus, 0)
-    return _pool(host.gpus if host else 0, sizes.engines, sizes.cpus, name)
-
-
-def reward_pool(host: RewardHost, sizes: Sizes) -> Pool:
-    """Size the pool of reward models. Raises ConfigError."""
-    if host.server is not None:
-        return Pool(1, sizes.cpus, 0)
-    return _pool(int(host.device != "cpu"), sizes.rewards, sizes.cpus, "the reward model")
-
-
-def check_pool(workers: int | None, sizes: Sizes) -> Pool:
-    """Size the pool of verifiers, of `workers` processors each. Raises ConfigError."""
-    smallest = min((_has(node, "CPU") for node in _nodes()), default=1)
-    return _pool(0, sizes.checks, workers or max(1, min(_CHECK_CPUS, smallest)), "the check")
-
-
-def _pool(gpus: int, asked: int | None, cpus: int, name: str) -> Pool:
-    """Fit workers into the nodes; a cluster without any GPU runs on its processors."""
-    nodes = _nodes()
-    gpus = gpus if any(_has(node, "GPU") for node in nodes) else 0
-    room = sum(min(_has(node, "CPU") // cpus, _has(node, "GPU") // gpus if gpus else 1 << 30) for node in nodes)
-    if not room:
-        takes = f"{gpus} GPUs and " if gpus else ""
-        remedy = "add such a node, or take less in the profile"
-        raise ConfigError(f"{name}: takes {takes}{cpus} processors, which no node of the Ray cluster has; {remedy}.")
-    return Pool(asked or room, cpus, gpus)
-
-
-def nodes() -> int:
-    """Count the nodes of the cluster."""
-    return len(_nodes())
-
-
-def _nodes() -> list[dict[str, Any]]:
+def nodes() -> list[dict[str, Any]]:
+    """Give the resources of each node of the cluster."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _has(node: dict[str, Any], what: str) -> int:
-    return int(node.get(what, 0))
 
 
 def receipts(dataset: Any, worker: type, arguments: dict[str, object], pool: Pool) -> Iterator[dict[str, Any]]:  # noqa: ANN401
@@ -193,7 +137,7 @@ def readings(dataset: Any, read: Callable[..., object], cpus: int = 0) -> Any:  
     """Have slices read into pieces of work, on any node: beside the workers by one a node, or by tasks of `cpus`."""
     from ray.data import TaskPoolStrategy
 
-    compute = TaskPoolStrategy(size=None if cpus else min(nodes(), dataset.num_blocks()))
+    compute = TaskPoolStrategy(size=None if cpus else min(len(nodes()), dataset.num_blocks()))
     return dataset.map_batches(read, batch_size=1, batch_format="pyarrow", compute=compute, num_cpus=cpus)
 
 
@@ -226,7 +170,7 @@ def everywhere(call: Callable[[], tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    working = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _has(node["Resources"], "CPU")]
+    working = [node["NodeID"] for node in ray.nodes() if node["Alive"] and has(node["Resources"], "CPU")]
     here = [NodeAffinitySchedulingStrategy(node, soft=True) for node in working]
     made = ray.remote(num_cpus=0, num_returns=2)(_made)
     return _found(lambda: [made.options(scheduling_strategy=node).remote(call) for node in here])

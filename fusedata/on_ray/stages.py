@@ -18,20 +18,17 @@ from fusedata.collect.stage import Corpora, Funnel
 from fusedata.contamination.overlap import Item
 from fusedata.corpus import Corpus
 from fusedata.on_ray.cluster import (
-    Pool,
-    check_pool,
     connected,
     dataset_of,
     elsewhere,
-    engine_pool,
     kept,
     nodes,
     readings,
     receipts,
-    reward_pool,
 )
 from fusedata.on_ray.collecting import LEAST_BYTES, PART_BYTES, carry_there, put_together, read_elsewhere, shared
 from fusedata.on_ray.planning import Planned, Tables, count_left, plan_samples, slices
+from fusedata.on_ray.pools import Pool, check_pool, engine_pool, reward_pool
 from fusedata.on_ray.reading import Drawing, Reading, piece
 from fusedata.on_ray.tries import counter
 from fusedata.on_ray.workers import Judge, Place, Sampler, Scorer, Screener, Seams, Worker
@@ -115,7 +112,7 @@ class OnRay:
 
     def left(self, tables: Tables) -> list[int]:
         """Count the responses of each table that are left to do. Raises FusedataError."""
-        cuts = slices(tables, nodes())
+        cuts = slices(tables, len(nodes()))
         calls = (partial(count_left, self._seen, self._prompts, *tables[number], paths) for number, paths in cuts)
         left = [0] * len(tables)
         for (number, _), (rows, _) in zip(cuts, elsewhere(calls), strict=True):
@@ -126,7 +123,7 @@ class OnRay:
         """Draw the samples of `model` that are missing; `engine` is not loaded here. Raises FusedataError."""
         parts.forget_failed()
         host = host_of(model, self._seams.profile)
-        pool = engine_pool(host, self._seams.profile.ray, model.id)
+        pool = engine_pool(host, self._seams.profile.ray, model.id, nodes())
         batches = _batches_a_call(plan.batches, engine.batch_size, host, pool)
         drawing = Drawing(self._seen, self._prompts, f"sample {model.id}", kept(plan.plan), batches)
         given = readings(dataset_of(_slices(plan.batches, batches, engine.batch_size)), drawing)
@@ -138,7 +135,7 @@ class OnRay:
     def screen(self, tables: Tables, missing: int, advance: Advance) -> None:
         """Screen the `missing` responses that nothing is said of. Raises FusedataError."""
         given = self._read("flaws", tables, missing, screened_by, screen_batches, SCREENED)
-        pool = check_pool(1, self._seams.profile.ray)
+        pool = check_pool(1, self._seams.profile.ray, nodes())
         for receipt in self._receipts(given, Screener, {"tables": [parts for _, parts in tables]}, pool):
             advance(receipt["rows"])
 
@@ -147,7 +144,7 @@ class OnRay:
         profile = self._seams.profile
         kind = self._seams.recipe.correctness
         limits = profile.verification if kind and kind.check == "math_answer" else profile.sandbox
-        pool = check_pool(limits.workers, profile.ray)
+        pool = check_pool(limits.workers, profile.ray, nodes())
         workers = {"workers": pool.cpus}
         sized = {
             "verification": profile.verification.model_copy(update=workers),
@@ -166,7 +163,7 @@ class OnRay:
         Gives the largest `tolerance` that a worker's model has. Raises FusedataError.
         """
         host = self._seams.profile.reward
-        pool = reward_pool(host, self._seams.profile.ray)
+        pool = reward_pool(host, self._seams.profile.ray, nodes())
         cut = partial(reward_batches, batch_size=host.batch_size)
         given = self._read("rewards", tables, missing, scored_with, cut, host.batch_size)
         arguments: dict[str, object] = {"tables": [parts for _, parts in tables], "identity": model.identity()}
@@ -188,7 +185,7 @@ class OnRay:
         """Give the dataset of all batches of `size`: windows of parts are cut here, and read on the cluster."""
         known = tuple((responses, piece(parts, parts.paths("part"))) for responses, parts in tables)
         batches = max(1, missing // size // _CALLS)
-        given = (pa.table({"table": [number], "paths": [paths]}) for number, paths in slices(tables, nodes()))
+        given = (pa.table({"table": [number], "paths": [paths]}) for number, paths in slices(tables, len(nodes())))
         return readings(dataset_of(given), Reading(self._seen, self._prompts, doing, columns, known, cut, batches))
 
     def _receipts(

