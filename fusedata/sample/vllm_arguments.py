@@ -18,7 +18,7 @@ _OWN |= {"gpu_memory_utilization", "enable_prefix_caching", "trust_remote_code",
 _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # a forked child of a process with threads may hang
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a forked child of a process with threads may hang
 }
 """What vLLM reads from the environment, where the user has not said otherwise: quiet, and telling nobody."""
 
