@@ -135,8 +135,8 @@ class Build:
         if recipe.reward is None:
             return None
         make = partial(self.make_reward, recipe.reward, self.profile.reward)
-        is_carried = not recipe.source_models and recipe.reward.carried_by_all(recipe.corpora)
-        return Deferred(recipe.reward.model, make) if is_carried else make()
+        is_asked = recipe.reward.is_asked(recipe.source_models, recipe.corpora)
+        return make() if is_asked else Deferred(recipe.reward.model, make)
 
     @contextmanager
     def _opened(self, out: Path, recipe: Recipe, shard: Shard | None) -> Iterator[Run]:

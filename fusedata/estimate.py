@@ -33,8 +33,6 @@ BYTES_A_TOKEN, BYTES_A_ROW = 2.0, 220.0
 English answers were seen to take 0.35 to 0.54 bytes a character, in parts of 256 and of 32 rows."""
 JUDGED_A_SECOND = {"math_answer": 20_000, "unit_tests": 100}
 """Responses a core: `benchmarks/math_verification.py` and `benchmarks/sandbox.py` on 2 cores, rounded down."""
-
-
 RAY_START_SECONDS, RAY_SECONDS_A_RESPONSE = 12, 0.0006
 """On a Ray cluster: until a model's workers run, its weights not loaded yet, and what a response costs a worker beside
 the model's own time: `benchmarks/ray_scaling.py` on 2 cores."""
@@ -144,12 +142,17 @@ def estimate(recipe: Recipe, profile: Profile, root: Path | None, measured: Tria
 
 
 def longest(plans: Iterable[Estimate]) -> tuple[str, float] | None:
-    """Give the model that works longest on the clock, over all of its recipes, and its share; None: not known."""
+    """Give the model that works longest on the clock, over all of its recipes, and its share.
+
+    None: there is nothing to do, or the hours of some model are not known.
+    """
+    every = [work for plan in plans for work in plan.work]
     hours: dict[str, float] = {}
-    for work in (work for plan in plans for work in plan.work):
+    for work in every:
         hours[work.model] = hours.get(work.model, 0.0) + (work.hours or 0.0)
-    most, every = max(hours, key=lambda model: hours[model], default=None), sum(hours.values())
-    return (most, hours[most] / every) if most and every else None
+    whole = total(work.hours for work in every)
+    most = max(hours, key=lambda model: hours[model], default="")
+    return (most, hours[most] / whole) if whole else None
 
 
 def total(numbers: Iterable[Number | None]) -> Number | None:
@@ -235,11 +238,9 @@ def _scoring(
     Carried responses whose rewards are carried as well are not scored.
     """
     reward = recipe.reward
-    if reward is None:
+    if reward is None or not reward.is_asked(recipe.source_models, recipe.corpora):
         return []
     carried = [held[c.id] for c in recipe.corpora if c.responses and not reward.carried_by(c)]
-    if not sampled and not carried:
-        return []
     asked = [*(work.requests for work in sampled), *carried]
     read = [total((work.prompt_tokens, work.completion_tokens)) for work in sampled]
     read += [None if n is None else n * (PROMPT_TOKENS + COMPLETION_TOKENS) for n in carried]
@@ -317,6 +318,7 @@ def _assumptions(
         yield f"prompts that FuseChat-3.0 counted of {', '.join(counted)}: those that end without a row come on top"
     if any(w.side_by_side > 1 for w in work):
         yield f"--on ray: engines side by side on the cluster's {profile.ray.gpus} GPUs, each as fast as alone"
+    if any(w.on_ray for w in work):
         beside = f"{RAY_START_SECONDS} s to start its workers, {RAY_SECONDS_A_RESPONSE * 1000:g} ms a response"
         yield f"--on ray: {beside} beside the model's own time, as measured on ours without a GPU"
     if recipe.correctness:

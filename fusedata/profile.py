@@ -273,7 +273,7 @@ def _stand_in(recipe: Recipe, stand_in: StandIn) -> dict[str, object]:
     if recipe.screen and stand_in.screen:
         changed["screen"] = stand_in.screen.model_dump()
     scorer = recipe.reward
-    if recipe.reward and stand_in.reward and (models or not recipe.reward.carried_by_all(corpora)):
+    if recipe.reward and stand_in.reward and recipe.reward.is_asked(models, corpora):
         scorer = stand_in.reward
         changed["reward"] = scorer.model_dump()
     if recipe.dpo and recipe.dpo.reward_gap and stand_in.reward_gap:

@@ -103,9 +103,9 @@ class Reward(Model):
             return None
         return held if held.model == self.model else None
 
-    def carried_by_all(self, corpora: Sequence[Corpus]) -> bool:
-        """Whether all responses that `corpora` carry come with rewards that count here."""
-        return all(corpus.responses is None or self.carried_by(corpus) for corpus in corpora)
+    def is_asked(self, models: Sequence[SourceModel], corpora: Sequence[Corpus]) -> bool:
+        """Whether this model has to score: responses of `models`, or such that `corpora` carry without its rewards."""
+        return bool(models) or any(corpus.responses and not self.carried_by(corpus) for corpus in corpora)
 
 
 class Recipe(Model):

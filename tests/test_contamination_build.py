@@ -23,7 +23,7 @@ from fusedata.collect.decontamination import benchmarks
 from fusedata.contamination.benchmarks import BENCHMARKS, NAMES
 from fusedata.contamination.overlap import Item
 from fusedata.contamination.report import Report, lines, read_report
-from fusedata.contamination.sources import Places, find_benchmarks, read_items
+from fusedata.contamination.sources import Places, commits, find_benchmarks, read_items
 from fusedata.curation import Decontamination
 from fusedata.errors import ConfigError
 from fusedata.profile import Profile, find_profile, load_profile
@@ -219,6 +219,12 @@ def test_a_builds_benchmarks_are_asked_for_at_the_recipes_pins(recipe: Recipe, f
     shelf = benchmarks(pinned, Profile(name="p", benchmarks=str(folder)), fetched=True)
     assert shelf is not None
     assert shelf.places.revisions == pins
+
+
+def test_the_commits_that_a_build_read_can_be_asked_for_again() -> None:
+    coding, language = "a" * 40, "b" * 40
+    states = {"livebench-0831": f"{coding} sha256:1 sha256:2 {language} sha256:3 sha256:4", "gsm8k": "master@sha256:5"}
+    assert commits(states) == {"livebench/coding": coding, "livebench/language": language}
 
 
 def test_a_pin_of_no_benchmark_is_a_mistake(tmp_path: Path) -> None:

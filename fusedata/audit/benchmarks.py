@@ -1,16 +1,14 @@
 """Which benchmarks an audit holds texts against: those that somebody names, else those that a run was held against."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusedata.audit.report import Finding
 from fusedata.collect.decontamination import places
-from fusedata.contamination.benchmarks import BENCHMARKS
 from fusedata.contamination.overlap import Index
 from fusedata.contamination.report import Report, lines, read_report
-from fusedata.contamination.sources import Places, find_benchmarks, read_items
+from fusedata.contamination.sources import Places, commits, find_benchmarks, read_items
 from fusedata.profile import find_profile, load_profile
 from fusedata.readers import recipe_of
 from fusedata.recipe import Recipe
@@ -20,7 +18,6 @@ from fusedata.user_config import load_user_config
 NAME = "contamination"
 AT_BUILD = "decontamination"
 NOTHING_HERE = "not checked: no benchmark is at hand; name a folder of them (--benchmarks)"
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,8 @@ def _folder(folder: Path) -> Places:
 
 def _same_place(report: Report) -> Places:
     """Give the place where a build found benchmarks, and the commits that it read there."""
-    commits = {
-        source.hub: state
-        for benchmark in BENCHMARKS
-        for source, state in zip(benchmark.sources, report.revisions.get(benchmark.name, "").split(), strict=False)
-        if source.hub and _COMMIT.fullmatch(state)
-    }
     folder = Path(report.folder) if report.folder else None
-    return Places(folder, report.hub, "it is not where the build found it", commits)
+    return Places(folder, report.hub, "it is not where the build found it", commits(report.revisions))
 
 
 def _indexed(

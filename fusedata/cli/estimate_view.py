@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
+    from fusedata.cli.show import Cell
     from fusedata.estimate import Estimate, Work
 
 
@@ -57,12 +58,12 @@ def estimate_json(found: "Estimate") -> dict[str, Any]:
     return asdict(found) | {"work": work, "hours": found.hours, "gpu_hours": found.gpu_hours}
 
 
-def most_of_them(plans: "Sequence[Estimate]") -> list[list[str]]:
+def most_of_them(plans: "Iterable[Estimate]") -> "list[list[Cell]]":
     """Give the line that names what limits these plans, one after another, where their hours are known."""
     from fusedata.estimate import longest
 
     found = longest(plans)
-    return [["most of them", f"{found[0]} {found[1]:.0%}"]] if found and all(plan.hours for plan in plans) else []
+    return [["most of them", f"{found[0]} {found[1]:.0%}"]] if found else []
 
 
 def _engines(work: "Work") -> str:

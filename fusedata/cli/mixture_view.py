@@ -72,7 +72,7 @@ def _show_plans(task: "MixtureBuild", folder: Path, limit: int | None, calibrate
     rows: list[list[Cell]] = [
         [named[k], "?" if n is None else f"{n:,.{1 if 'hours' in k else 0}f}"] for k, n in sums.items()
     ]
-    rows[1:1] = [[*row] for row in most_of_them(list(plans.values()))]
+    rows[1:1] = most_of_them(plans.values())
     say(heading(f"The whole of {task.mixture.name}", "recipes one after another"), table(["", ""], rows, header=False))
 
 

@@ -1,5 +1,6 @@
 """Benchmarks on this disk: found in a folder or on a hub, and their texts read. What cannot be had has a reason."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fusedata.errors import CorpusError, FusedataError, HubError
 from fusedata.store import first_line
 
 Hub = Literal["huggingface", "modelscope"]
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ class Shelf:
     def revisions(self) -> dict[str, str]:
         """Give the exact state of each benchmark that is held."""
         return {held.benchmark.name: held.revision for held in self.held}
+
+
+def commits(revisions: Mapping[str, str]) -> dict[str, str]:
+    """Give the commits that `Shelf.revisions` tells of benchmarks, by the ids of their datasets on the hub."""
+    return {
+        source.hub: state
+        for benchmark in BENCHMARKS
+        for source, state in zip(benchmark.sources, revisions.get(benchmark.name, "").split(), strict=False)
+        if source.hub and _COMMIT.fullmatch(state)
+    }
 
 
 def find_benchmarks(names: Sequence[str], places: Places) -> Shelf:
